@@ -1,0 +1,1 @@
+"""Draws records: terminal tables and pages. Reads nothing but records."""
