@@ -1,0 +1,5 @@
+"""`python -m hdrmx` is `hdrmx`."""
+
+from hdrmx.cli import main
+
+main()
