@@ -8,7 +8,7 @@ from hdrmx.errors import InputError
 
 KEV_A = 12.398419843  # h c, keV A
 
-# Sensor materials by the names that headers give them, with densities in g/cm^3 (CRC Handbook of Chemistry and Physics).
+# Sensor materials with their densities in g/cm^3, as in the tables of NIST (X-ray mass attenuation coefficients).
 DENSITY = {"Si": 2.33, "CdTe": 6.2, "GaAs": 5.32, "Ge": 5.323, "CsI": 4.51}
 NAMES = {
     "silicon": "Si",
