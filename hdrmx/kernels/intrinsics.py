@@ -1,0 +1,152 @@
+"""Unaligned loads and stores and bit operations that numba does not offer.
+
+The functions of this module are the only code of hdrmx that reads or writes memory without
+numba's knowledge. None of them checks an index: every caller tests its bounds first, or works in
+a buffer padded by `PAD_BYTES`. With `NUMBA_BOUNDSCHECK=1` (and a cache folder of its own, since
+numba's cache does not know of the variable) plain indexing stands in for each of them, so that
+a run of the tests checks every access.
+
+Indices count elements of the array that is passed: bytes for a uint8 array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+PAD_BYTES = 64  # beyond the end of a buffer into which (or from which) wild copies are made
+
+_I1, _I8, _I64 = ir.IntType(1), ir.IntType(8), ir.IntType(64)
+_V16 = ir.VectorType(_I8, 16)
+
+
+def _at(context: Any, builder: Any, array_type: Any, array: Any, index: Any, kind: Any) -> Any:
+    """Pointer to element `index`, to be read as `kind`."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
+
+
+@intrinsic
+def _load8(typing_context, array, index):
+    def codegen(context, builder, signature, args):
+        return builder.load(_at(context, builder, signature.args[0], args[0], args[1], _I8))
+
+    return types.uint8(array, types.intp), codegen
+
+
+@intrinsic
+def _load64(typing_context, array, index):
+    def codegen(context, builder, signature, args):
+        return builder.load(_at(context, builder, signature.args[0], args[0], args[1], _I64), align=1)
+
+    return types.uint64(array, types.intp), codegen
+
+
+@intrinsic
+def _store64(typing_context, array, index, value):
+    def codegen(context, builder, signature, args):
+        builder.store(args[2], _at(context, builder, signature.args[0], args[0], args[1], _I64), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.uint64), codegen
+
+
+@intrinsic
+def _copy16(typing_context, target, to, source, start):
+    def codegen(context, builder, signature, args):
+        value = builder.load(_at(context, builder, signature.args[2], args[2], args[3], _V16), align=1)
+        builder.store(value, _at(context, builder, signature.args[0], args[0], args[1], _V16), align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, source, types.intp), codegen
+
+
+@intrinsic
+def _count_trailing_zeros(typing_context, value):
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], cgutils.false_bit)
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def _count_ones(typing_context, value):
+    def codegen(context, builder, signature, args):
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def _gather_plane(typing_context, values, index, bit):
+    def codegen(context, builder, signature, args):
+        element = ir.IntType(signature.args[0].dtype.bitwidth)
+        kind = ir.VectorType(element, 64)
+        value = builder.load(_at(context, builder, signature.args[0], args[0], args[1], kind), align=1)
+        shift = builder.trunc(args[2], element) if element.width < 64 else args[2]
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), shift, ir.Constant(ir.IntType(32), 0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        splat = builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), lanes)
+        bits = builder.trunc(builder.lshr(value, splat), ir.VectorType(_I1, 64))
+        return builder.bitcast(bits, _I64)
+
+    return types.uint64(values, types.intp, types.intp), codegen
+
+
+def _plain_load8(array, index):
+    _refuse_negative(index)
+    return array[index]
+
+
+def _plain_load64(array, index):
+    _refuse_negative(index)
+    value = np.uint64(0)
+    for k in range(8):
+        value |= np.uint64(array[index + k]) << np.uint64(8 * k)
+    return value
+
+
+def _plain_store64(array, index, value):
+    _refuse_negative(index)
+    for k in range(8):
+        array[index + k] = np.uint8((value >> np.uint64(8 * k)) & np.uint64(255))
+
+
+def _plain_copy16(target, to, source, start):
+    low, high = load64(source, start), load64(source, start + 8)
+    store64(target, to, low)
+    store64(target, to + 8, high)
+
+
+def _plain_gather_plane(values, index, bit):
+    _refuse_negative(index)
+    word = np.uint64(0)
+    for k in range(64):
+        word |= (np.uint64(values[index + k]) >> np.uint64(bit) & np.uint64(1)) << np.uint64(k)
+    return word
+
+
+@njit
+def _refuse_negative(index):
+    if index < 0:
+        raise IndexError("negative index")
+
+
+def _pick(plain: Callable, fast: Any) -> Any:
+    """The plain version where numba checks bounds."""
+    return njit(plain) if getattr(config, "BOUNDSCHECK", None) else fast
+
+
+count_trailing_zeros: Any = _count_trailing_zeros
+count_ones: Any = _count_ones
+load8 = _pick(_plain_load8, _load8)
+load64 = _pick(_plain_load64, _load64)
+store64 = _pick(_plain_store64, _store64)
+copy16 = _pick(_plain_copy16, _copy16)
+gather_plane = _pick(_plain_gather_plane, _gather_plane)
