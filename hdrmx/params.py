@@ -68,6 +68,83 @@ class FindSpots(Settings):
 
 
 @dataclass(frozen=True)
+class Simulate(Settings):
+    """A simulated data set. Lists are texts with commas; a preset (`simulate.presets`) changes some of these."""
+
+    detector: str = param(
+        "1M",
+        "EIGER2 500K to 16M, PILATUS 2M and 6M, or a tiny one for tests",
+        choices=("tiny", "500K", "1M", "4M", "9M", "16M", "pilatus2M", "pilatus6M"),
+    )
+    dtype: str = param("uint16", "pixel type (CBF files are int32)", choices=("uint16", "uint32"))
+    frames: int = param(900, "frames of the scan", low=1)
+    start_deg: float = param(0.0, "rotation angle at the start", unit="deg")
+    width_deg: float = param(0.1, "rotation a frame; 0: stills", unit="deg", low=-45, high=45)
+    grid_rows: int = param(0, "rows of a grid scan of stills, which replaces the rotation; 0: no grid", low=0)
+    grid_columns: int = param(0, "columns of the grid", low=0)
+    grid_step_um: float = param(20.0, "distance of grid points", unit="um", low=1e-3)
+    grid_snake: bool = param(True, "every other row runs backwards")
+    exposure_s: float = param(0.01, "exposure of a frame", unit="s", low=1e-9)
+    distance_mm: float = param(100.0, "from the crystal to the detector", unit="mm", low=1)
+    two_theta_deg: float = param(0.0, "swing of the detector about the lab's x axis", unit="deg", low=-90, high=90)
+    beam_fast_px: float | None = param(None, "beam centre; auto: near the middle", unit="px")
+    beam_slow_px: float | None = param(None, "beam centre; auto: near the middle", unit="px")
+    wavelength_A: float = param(0.9763, "wavelength", unit="A", low=0.01, high=10)
+    polarization: float = param(0.999, "fraction of the beam polarised in the horizontal plane", low=0, high=1)
+    axis: str = param("1,0,0", "rotation axis in the imgCIF laboratory frame")
+    sensor_mm: float = param(0.45, "thickness of the silicon sensor", unit="mm", low=0.001)
+    parallax: bool = param(
+        True, "photons are absorbed at their depth in the sensor, some pass; else all at its surface"
+    )
+    space_group: str = param("P 43 21 2", "any space group that gemmi knows")
+    cell: str = param("79.1,79.1,37.9,90,90,90", "unit cell: a,b,c,alpha,beta,gamma", unit="A, deg")
+    orientation_deg: str = param(
+        "", "rotations about x, y, z, in this order, from the standard setting; '': by the seed"
+    )
+    d_min: float = param(0.0, "highest resolution that diffracts; 0: to the detector's corners", unit="A", low=0)
+    b_factor: float = param(20.0, "Wilson B of the intensities", unit="A^2", low=0)
+    photons: float = param(200.0, "mean photons of a fully recorded reflection on the detector", low=0)
+    anomalous: float = param(0.0, "relative difference of Friedel mates' amplitudes (r.m.s.)", low=0, high=0.5)
+    mosaicity_deg: float = param(0.08, "mosaic spread (sigma), widens the rocking curve", unit="deg", low=0.001, high=5)
+    divergence_deg: float = param(
+        0.02, "divergence of the beam (sigma), widens rocking curve and spots", unit="deg", low=0
+    )
+    spot_deg: float = param(0.03, "angular size of a spot without divergence (sigma)", unit="deg", low=1e-4, high=2)
+    background: float = param(1.0, "mean background of the unshaded pixels", unit="count/px", low=0)
+    air: float = param(
+        0.3, "share of the background that falls off from the beam; the rest is a broad ring", low=0, high=1
+    )
+    ice: float = param(0.0, "height of the strongest ice ring above the background", unit="count/px", low=0)
+    beam_stop_mm: float = param(1.5, "radius of the beam stop's shadow on the detector; 0: none", unit="mm", low=0)
+    dead_fraction: float = param(1e-4, "fraction of pixels that are dead and masked", low=0, high=0.5)
+    hot_fraction: float = param(2e-5, "fraction of pixels that are noisy and masked", low=0, high=0.5)
+    hot_unmasked: int = param(0, "noisy pixels that the mask does not know of", low=0)
+    saturation: int = param(0, "highest trusted count; 0: 65000 for uint16, 4000000 for uint32", low=0)
+    decay: float = param(0.0, "growth of B by radiation damage over the scan", unit="A^2", low=0)
+    absorption: float = param(0.0, "largest change of intensity by absorption in the crystal", low=0, high=0.9)
+    scale_variation: float = param(0.0, "amplitude of a smooth change of intensity over the scan", low=0, high=0.9)
+    beam_noise: float = param(0.0, "r.m.s. change of the beam from frame to frame", low=0, high=0.3)
+    drift_deg: float = param(0.0, "steady change of orientation over the scan", unit="deg", low=-10, high=10)
+    slip_frame: int | None = param(None, "frame at whose beginning the crystal slips", low=1)
+    slip_deg: float = param(0.5, "the angle it slips by", unit="deg", low=-45, high=45)
+    second_lattice: float = param(0.0, "intensity of a second lattice, as a fraction of the first's", low=0, high=1)
+    second_lattice_deg: float = param(
+        5.0, "rotation from the first lattice to the second", unit="deg", low=-180, high=180
+    )
+    blank: str = param("", "frames without beam, first-last counted from 0, inclusive: 100-119,300-300")
+    header_fast_px: float = param(0.0, "error of the header's beam centre", unit="px")
+    header_slow_px: float = param(0.0, "error of the header's beam centre", unit="px")
+    header_distance_mm: float = param(0.0, "error of the header's distance", unit="mm")
+    layout: str = param(
+        "vds",
+        "NXmx files: virtual data set and links to data files, links only, or one file",
+        choices=("vds", "links", "single"),
+    )
+    frames_per_file: int = param(1000, "frames of a data file", low=1)
+    seed: int = param(1, "of everything random", low=0, high=2**63 - 1)
+
+
+@dataclass(frozen=True)
 class Params:
     """The settings of all stages."""
 
