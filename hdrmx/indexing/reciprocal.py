@@ -1,0 +1,122 @@
+"""Spots to reciprocal space: pixel, to the ray of the diffracted beam, to a point fixed to the crystal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hdrmx.models import Geometry, Goniometer, Panel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+PARALLAX_STEPS = 3  # each step shrinks the error a hundredfold
+
+
+@dataclass(frozen=True)
+class Points:
+    """Spots of one or more sweeps in the frame of the crystal (all goniometer angles zero).
+
+    Attributes
+    ----------
+    r : (n, 3) 1/A, point of reciprocal space
+    s1 : (n, 3) 1/A, diffracted beam in the laboratory
+    angle_rad : (n,) scan angle; 0 for stills
+    entering : (n,) the reflection enters the Ewald sphere
+    sweep : (n,) which sweep the spot belongs to
+    rotation : (n, 3, 3) laboratory vector = rotation @ crystal vector
+    """
+
+    r: Floats
+    s1: Floats
+    angle_rad: Floats
+    entering: Bools
+    sweep: Ints
+    rotation: Floats
+
+    def __len__(self) -> int:
+        return len(self.r)
+
+    @property
+    def d_star(self) -> Floats:
+        """(n,) 1/d, 1/A."""
+        return np.linalg.norm(self.r, axis=1)
+
+
+def map_spots(spots: pd.DataFrame, geometry: Geometry) -> Points:
+    """Reciprocal-space points of the spots (`tables.SPOTS`) of one sweep, in their order."""
+    s1 = rays(spots, geometry)
+    s0 = geometry.beam.s0
+    gonio = geometry.goniometer or Goniometer()
+    if geometry.scan is None or geometry.scan.is_still:
+        angle = np.zeros(len(spots))
+    else:
+        angle = geometry.scan.angle_rad(spots["frame"].to_numpy())
+    rotation = laboratory_rotations(gonio, angle)
+    entering = s1 @ np.cross(s0, gonio.lab_axis) < 0
+    r = np.einsum("nji,nj->ni", rotation, s1 - s0)
+    return Points(r, s1, angle, entering, np.zeros(len(r), np.int64), rotation)
+
+
+def map_sweeps(sweeps: Sequence[tuple[pd.DataFrame, Geometry]]) -> Points:
+    """Points of several sweeps of one crystal, one after the other, in the common frame of the crystal."""
+    parts = [map_spots(spots, geometry) for spots, geometry in sweeps]
+    return Points(
+        np.concatenate([p.r for p in parts]),
+        np.concatenate([p.s1 for p in parts]),
+        np.concatenate([p.angle_rad for p in parts]),
+        np.concatenate([p.entering for p in parts]),
+        np.concatenate([np.full(len(p), i) for i, p in enumerate(parts)]),
+        np.concatenate([p.rotation for p in parts]),
+    )
+
+
+def rays(spots: pd.DataFrame, geometry: Geometry) -> Floats:
+    """(n, 3) 1/A: diffracted beams s1, of length 1/wavelength, through the spots' centroids."""
+    panel_of = spots["panel"].to_numpy()
+    slow, fast = spots["slow"].to_numpy(), spots["fast"].to_numpy()
+    lab = np.empty((len(spots), 3))
+    for number, panel in enumerate(geometry.detector.panels):
+        mine = panel_of == number
+        lab[mine] = true_positions(panel, slow[mine], fast[mine])
+    return lab / np.linalg.norm(lab, axis=1, keepdims=True) / geometry.beam.wavelength_A
+
+
+def true_positions(panel: Panel, slow_px: Floats, fast_px: Floats) -> Floats:
+    """(n, 3) mm: where the ray met the panel's surface, given where its absorption was seen.
+
+    Within the sensor a ray goes on for the mean depth of absorption
+    o = 1/mu - (t + 1/mu) exp(-mu t), t = thickness / cos(incidence), and is seen displaced by o times
+    the ray's components along the two axes. Solved by fixed-point steps.
+    """
+    seen = panel.lab_mm(slow_px, fast_px)
+    if panel.thickness_mm <= 0 or panel.mu_per_mm <= 0:
+        return seen
+    axes = np.array([panel.fast_axis, panel.slow_axis])
+    surface = seen
+    for _ in range(PARALLAX_STEPS):
+        ray = surface / np.linalg.norm(surface, axis=1, keepdims=True)
+        depth = absorption_depth_mm(panel, ray)
+        surface = seen - depth[:, None] * (ray @ axes.T) @ axes
+    return surface
+
+
+def absorption_depth_mm(panel: Panel, ray: Floats) -> Floats:
+    """(n,) mm along the ray (unit vectors) to where its photons are absorbed on average."""
+    path = panel.thickness_mm / np.maximum(np.abs(ray @ panel.normal), 1e-3)
+    mu = panel.mu_per_mm
+    return 1.0 / mu - (path + 1.0 / mu) * np.exp(-mu * path)
+
+
+def laboratory_rotations(gonio: Goniometer, angle_rad: Floats) -> Floats:
+    """(n, 3, 3): setting @ R(axis, angle) @ fixed for every angle (Rodrigues' formula)."""
+    u = np.asarray(gonio.axis, float)
+    cross = np.array([[0, -u[2], u[1]], [u[2], 0, -u[0]], [-u[1], u[0], 0]])
+    c, s = np.cos(angle_rad)[:, None, None], np.sin(angle_rad)[:, None, None]
+    turn = c * np.eye(3) + s * cross + (1.0 - c) * np.outer(u, u)
+    return np.asarray(gonio.setting) @ turn @ np.asarray(gonio.fixed)
