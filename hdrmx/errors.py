@@ -39,6 +39,14 @@ class BadFrame(InputError):
         super().__init__(where, f"frame {index}: {reason}", "use --skip-bad-frames to go on without it")
 
 
+class IndexFailure(InputError):
+    """No lattice was found for the spots; `reached` says how far the search came, by name (spots, max_cell_A, ...)."""
+
+    def __init__(self, what: str, remedy: str, reached: dict[str, object] | None = None) -> None:
+        self.reached = dict(reached or {})
+        super().__init__("indexing", what, remedy)
+
+
 class NotMeasured(HdrmxError):
     """A measurement was asked for and none could be made."""
 

@@ -145,10 +145,53 @@ class Simulate(Settings):
 
 
 @dataclass(frozen=True)
+class Index(Settings):
+    """Spots to a lattice, an orientation and indices."""
+
+    method: str = param(
+        "fft3d",
+        "search for lattice vectors: Fourier transform in three dimensions, in one along many directions, "
+        "or in real space for a known cell",
+        choices=("fft3d", "fft1d", "real_space"),
+    )
+    space_group: str | None = param(None, "space group, or any of its Bravais type; auto: P 1 is refined")
+    cell: str | None = param(None, "known unit cell: a,b,c,alpha,beta,gamma", unit="A, deg")
+    cell_tolerance: float = param(0.05, "largest relative difference of edges from the known cell", low=0, high=0.5)
+    angle_tolerance_deg: float = param(5.0, "largest difference of angles from a known cell", unit="deg", low=0)
+    min_cell_A: float = param(3.0, "shortest lattice vector", unit="A", low=0.1)
+    max_cell_A: float | None = param(None, "longest cell edge; auto: from distances of neighbours", unit="A", low=1)
+    d_min: float | None = param(None, "search and refine with spots up to this resolution", unit="A", low=0)
+    d_max: float | None = param(None, "and from this resolution", unit="A", low=0)
+    min_spots: int = param(15, "fewest spots that are tried", low=6)
+    tolerance: float = param(0.3, "largest distance of fractional indices from integers", low=0.01, high=0.5)
+    assignment: str = param(
+        "global", "indices by rounding, or carried from neighbour to neighbour", choices=("global", "local")
+    )
+    min_fraction: float = param(0.2, "smallest fraction of spots that a lattice must explain", low=0, high=1)
+    max_lattices: int = param(1, "lattices looked for, one after the other", low=1, high=100)
+    min_lattice_spots: int = param(20, "fewest spots of a further lattice", low=6)
+    min_separation_deg: float = param(1.0, "smallest misorientation of two lattices", unit="deg", low=0)
+    macrocycles: int = param(5, "cycles of assignment and refinement, at growing resolution", low=1, high=100)
+    per_degree: float = param(100.0, "spots a degree that refinement uses; 0: all", low=0)
+    hold_distance: bool = param(False, "leave the detector's distance as the header says")
+    hold_detector: bool = param(False, "leave the detector as the header says")
+    max_rmsd_px: float = param(6.0, "largest r.m.s. distance of spots from their predictions", unit="px", low=0)
+    beam_search: str = param(
+        "auto",
+        "look for the beam centre: where indexing fails without it, always, or never",
+        choices=("auto", "always", "never"),
+    )
+    beam_search_mm: float = param(5.0, "largest error of the beam centre", unit="mm", low=0, high=100)
+    bravais: bool = param(True, "make the table of Bravais settings")
+    bravais_tolerance_deg: float = param(5.0, "largest angular misfit of a symmetry axis", unit="deg", low=0, high=15)
+
+
+@dataclass(frozen=True)
 class Params:
     """The settings of all stages."""
 
     find_spots: FindSpots = field(default_factory=FindSpots)
+    index: Index = field(default_factory=Index)
 
 
 def stage_name(settings: type) -> str:
