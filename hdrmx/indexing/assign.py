@@ -140,7 +140,7 @@ def assign_local(points: Points, A: Floats, d_min: float | None = None) -> Assig
 def _tree(r: Floats, fractional: Floats) -> tuple[Ints, Ints]:
     """The nodes of the largest tree of good links, from its root outwards, and each node's parent."""
     n = len(r)
-    _, neighbour = cKDTree(r).query(r, k=min(LOCAL_NEIGHBOURS + 1, n))
+    neighbour = np.asarray(cKDTree(r).query(r, k=min(LOCAL_NEIGHBOURS + 1, n))[1])
     a = np.repeat(np.arange(n), neighbour.shape[1] - 1)
     b = neighbour[:, 1:].ravel()
     difference = fractional[a] - fractional[b]

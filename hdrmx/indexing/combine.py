@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 
 from hdrmx.indexing.reciprocal import Floats, Ints
-from hdrmx.indexing.score import FLOOR, UNIFORM_VARIANCE, Fit, fit_lattice
+from hdrmx.indexing.score import FLOOR, UNIFORM_VARIANCE, Fit, evaluate, fit_lattice
 from hdrmx.indexing.vectors import Candidates
 from hdrmx.models import cell_of
 
@@ -27,8 +27,8 @@ def triplets(candidates: Candidates, r: Floats, tolerance: float) -> tuple[Ints,
 
     Notes
     -----
-    The residuals of the points r along each vector are computed once; the count and the sums of squares of all triplets come
-    from three matrix products. Time ~ vectors^3 * min(points, 4000).
+    The residuals of the points r along each vector are computed once; the count and the sums of squares of
+    all triplets come from three matrix products. Time ~ vectors^3 * min(points, 4000).
     """
     v = candidates.vectors
     n = len(v)
@@ -65,40 +65,58 @@ def _is_sound(a: Floats, b: Floats, c: Floats) -> np.ndarray:
 
 
 def cells(candidates: Candidates, r: Floats, tolerance: float, start_d_star: float) -> tuple[list[Fit], dict[str, int]]:
-    """Distinct reduced lattices fitted to the points, most informative first, and counts of the work done."""
+    """Distinct reduced lattices fitted to the points, most informative first, and counts of the work done.
+
+    Multiples of a cell that the spots do not call for are reduced to it (`make_primitive`).
+    """
     index, _ = triplets(candidates, r, tolerance)
     fits: list[Fit] = []
+    tried: list[Floats] = []
     for chosen in index[:BEST_TRIPLETS]:
-        A = reduce_lattice(np.linalg.inv(candidates.vectors[chosen]))
-        if any(is_same_lattice(A, fit.A) for fit in fits):
+        A = reduce_lattice(_inverse(candidates.vectors[chosen]))
+        if any(is_same_lattice(A, other) for other in tried):
             continue
-        fit = fit_lattice(A, r, tolerance, start_d_star)
+        tried.append(A)
+        fit = primitive_fit(fit_lattice(A, r, tolerance, start_d_star), r, tolerance)
         if fit is not None and not any(is_same_lattice(fit.A, other.A) for other in fits):
             fits.append(fit)
-        if len(fits) >= BEST_CELLS:
+        if len(tried) >= BEST_CELLS:
             break
     fits.sort(key=lambda fit: -fit.gain)
-    return fits, {"triplets": len(index), "cells": len(fits)}
+    return fits, {"candidate_triplets": len(index), "cells_tried": len(tried)}
+
+
+def primitive_fit(fit: Fit | None, r: Floats, tolerance: float) -> Fit | None:
+    """The fit with the multiples of its cell taken out, fitted again, on the reduced basis."""
+    if fit is None:
+        return None
+    fractional = np.einsum("ij,nj->ni", _inverse(fit.A), r)
+    hkl = np.rint(fractional).astype(np.int64)
+    near = np.einsum("ij,ij->i", fractional - hkl, fractional - hkl) <= tolerance**2
+    A = make_primitive(fit.A, hkl[near & hkl.any(axis=1)])
+    if A is not fit.A:
+        fit = fit_lattice(A, r, tolerance) or fit
+    return evaluate(reduce_lattice(fit.A), r, tolerance)
 
 
 def reduce_lattice(A: Floats) -> Floats:
     """The same lattice on its Niggli basis, right-handed. `A` (3, 3) has columns a*, b*, c*."""
-    real = np.linalg.inv(_buerger(A))
+    real = _inverse(_buerger(A))
     if np.linalg.det(real) < 0:
         real = -real
-    vector = gemmi.GruberVector(gemmi.UnitCell(*cell_of(np.linalg.inv(real))), "P", True)
+    vector = gemmi.GruberVector(gemmi.UnitCell(*cell_of(_inverse(real))), "P", True)
     vector.niggli_reduce(epsilon=1e-6 * np.abs(np.linalg.det(real)) ** (2 / 3))
-    op = np.array(vector.change_of_basis.rot, float) / gemmi.Op.DEN
-    return np.linalg.inv(_apply(op, real))
+    op = np.rint(np.array(vector.change_of_basis.rot, float) / gemmi.Op.DEN)
+    return _inverse(op.T @ real)
 
 
-def _apply(op: Floats, real: Floats) -> Floats:
-    return np.rint(op).T @ real
+def _inverse(matrix: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
 
 
 def _buerger(A: Floats) -> Floats:
     """A basis of three shortest vectors of the lattice, by steps of pairwise reduction."""
-    real = np.linalg.inv(A)
+    real = _inverse(A)
     for _ in range(100):
         real = real[np.argsort(np.einsum("ij,ij->i", real, real), kind="stable")]
         changed = False
@@ -116,12 +134,12 @@ def _buerger(A: Floats) -> Floats:
             trial = real[2] + m * real[0] + n * real[1]
             if trial @ trial < best @ best - 1e-9:
                 best = trial
-    return np.linalg.inv(np.array([real[0], real[1], best]))
+    return _inverse(np.array([real[0], real[1], best]))
 
 
 def is_same_lattice(A: Floats, B: Floats, tolerance: float = 0.05) -> bool:
     """Do the two bases span one lattice (in one orientation), within `tolerance` of an index?"""
-    m = np.linalg.inv(A) @ B
+    m = _inverse(A) @ B
     whole = np.rint(m)
     return bool(np.abs(m - whole).max() < tolerance and abs(abs(np.linalg.det(whole)) - 1.0) < 1e-6)
 
@@ -139,11 +157,11 @@ def make_primitive(A: Floats, hkl: Ints, share: float = 0.9) -> Floats:
         if found is None:
             return A
         u, p = found
-        real = np.linalg.inv(A)
+        real = _inverse(A)
         finer = _basis_with(real, u, p)
-        new = reduce_lattice(np.linalg.inv(finer))
+        new = reduce_lattice(_inverse(finer))
         kept = np.einsum("nj,j->n", hkl, u) % p == 0
-        hkl = np.rint(np.einsum("ij,jk,nk->ni", np.linalg.inv(new), A, hkl[kept])).astype(np.int64)
+        hkl = np.rint(np.einsum("ij,jk,nk->ni", _inverse(new), A, hkl[kept])).astype(np.int64)
         A = new
     return A
 

@@ -33,7 +33,7 @@ def max_cell(points: Points, spots: pd.DataFrame) -> float | None:
     spacing = neighbour_spacings(points, spots)
     if len(spacing) < PER_BIN:
         return None
-    spacing = np.sort(spacing)[: max(PER_BIN, int(round(len(spacing) * (1.0 - DROPPED))))]
+    spacing = np.sort(spacing)[: max(PER_BIN, round(len(spacing) * (1.0 - DROPPED)))]
     logs = np.log(spacing)
     if logs[-1] - logs[0] < 1e-6:
         return float(MULTIPLIER * spacing[-1])
@@ -57,7 +57,7 @@ def neighbour_spacings(points: Points, spots: pd.DataFrame) -> Floats:
 
 def _spacings_of_block(r: Floats, boxes: np.ndarray) -> Floats:
     k = min(NEIGHBOURS + 1, len(r))
-    distance, neighbour = cKDTree(r).query(r, k=k)
+    distance, neighbour = (np.asarray(x) for x in cKDTree(r).query(r, k=k))
     # the nearest is the spot itself, or another at the very same place
     usable = (distance > 1e-9) & ~_boxes_touch(boxes[:, None, :], boxes[neighbour])
     first = np.argmax(usable, axis=1)

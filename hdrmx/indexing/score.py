@@ -46,9 +46,9 @@ def information(n_indexed: int, covariance: Floats) -> float:
     """n (1/2) ln(det(1/12) / det(covariance)) for the covariance (3, 3) of the indexed points' fractional residuals.
 
     A point that a lattice places within a small part of its reciprocal cell needs so many fewer nats to be
-    described. A supercell that indexes no more spots loses ln 2 a spot for each doubling, a subcell that indexes half
-    of them loses half of the sum: with residuals of a twentieth of an index the true cell is ahead of both by far, and no weights
-    have to be set between volume, misfit and number indexed.
+    described. A supercell that indexes no more spots loses ln 2 a spot for each doubling, a subcell that indexes
+    half of them loses half of the sum: with residuals of a twentieth of an index the true cell is far ahead of
+    both, and no weights have to be set between volume, misfit and number indexed.
     """
     _, log_det = np.linalg.slogdet(covariance + FLOOR * np.eye(3))
     return float(n_indexed * 0.5 * (3.0 * np.log(UNIFORM_VARIANCE) - log_det))
@@ -57,8 +57,8 @@ def information(n_indexed: int, covariance: Floats) -> float:
 def fit_lattice(A: Floats, r: Floats, tolerance: float, start_d_star: float | None = None) -> Fit | None:
     """Fit A to the points r (n, 3), low resolution first; None when the points do not determine it.
 
-    Indices are rounded, A follows from sum |r - A h|^2, and points beyond 3.5 robust standard deviations are left out of the
-    next fit. The limit grows by half from `start_d_star` (1/A) to all points.
+    Indices are rounded, A follows from sum |r - A h|^2, and points beyond 3.5 robust standard deviations are left
+    out of the next fit. The limit grows by half from `start_d_star` (1/A) to all points.
     """
     d_star = np.sqrt(np.einsum("ij,ij->i", r, r))
     top = float(d_star.max(initial=0.0))

@@ -24,7 +24,7 @@ class Candidates:
     Attributes
     ----------
     vectors : (m, 3) A
-    coherence : (m,) 1 - 12 mean(e^2), e = r . v - round(r . v) of all spots: 1 for a perfect lattice vector, 0 by chance
+    coherence : (m,) 1 - 12 mean(e^2), e = r . v - round(r . v) of all spots: 1 for a lattice vector, 0 by chance
     """
 
     vectors: Floats
