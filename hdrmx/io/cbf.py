@@ -26,8 +26,10 @@ _USUAL_HEADER = 1 << 16  # bytes; looked through first
 _CURVED = (5071, 2463)  # (slow, fast) of the Pilatus 12M: 24 modules on a barrel, which a mini-CBF can't describe
 
 # (slow, fast) of a module and of the gaps between modules, px
-_PILATUS = ((195, 487), (17, 7))
-_EIGERS = (((514, 1030), (37, 10)), ((512, 1028), (38, 12)))
+_MODULES = {
+    "pilatus": (((195, 487), (17, 7)),),
+    "eiger": (((514, 1030), (37, 10)), ((512, 1028), (38, 12))),
+}
 
 
 def open_cbf(what: Path | str, images: range | None = None, *, check_md5: bool = False) -> CbfSource:
@@ -132,16 +134,21 @@ def module_gaps(shape: tuple[int, int], detector: str) -> npt.NDArray[np.bool_]:
     Module and gap sizes: DECTRIS's technical specifications.
     """
     gaps = np.zeros(shape, bool)
-    name = detector.lower()
-    kinds = [_PILATUS] if "pilatus" in name else list(_EIGERS) if "eiger" in name else []
-    for module, gap in kinds:
-        counts = [(n + g) / (m + g) for n, m, g in zip(shape, module, gap)]
-        if all(c.is_integer() for c in counts):
-            for axis, (m, g) in enumerate(zip(module, gap)):
-                inside = np.arange(shape[axis]) % (m + g) < m
-                gaps |= ~(inside[:, None] if axis == 0 else inside[None, :])
-            break
+    kind = next((kind for kind in _MODULES if kind in detector.lower()), "")
+    found = modules_of(shape, kind)
+    if found:
+        (module_slow, module_fast), (gap_slow, gap_fast) = found
+        gaps |= (np.arange(shape[0]) % (module_slow + gap_slow) >= module_slow)[:, None]
+        gaps |= (np.arange(shape[1]) % (module_fast + gap_fast) >= module_fast)[None, :]
     return gaps
+
+
+def modules_of(shape: tuple[int, int], kind: str) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """(slow, fast) of a module and of a gap, when whole modules of a "pilatus" or "eiger" make up the shape."""
+    for module, gap in _MODULES.get(kind, ()):
+        if all((n + g) % (m + g) == 0 for n, m, g in zip(shape, module, gap)):
+            return module, gap
+    return None
 
 
 def _select(series: Series, images: range | None, name: str) -> Series:

@@ -61,8 +61,7 @@ class _Cif:
 
     def rows(self, category: str, *columns: str, optional: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
         """Values of the columns, row by row; '' for those that are optional and absent, `.` or `?`."""
-        table: Category = self.block.get_mmcif_category(f"_{category}.")
-        table = {name.lower(): values for name, values in table.items()}
+        table = self._table(category)
         for column in columns:
             if column not in table:
                 raise InputError(self.where, f"the header has no _{category}.{column}", "a full imgCIF header gives it")
@@ -71,7 +70,14 @@ class _Cif:
         return [tuple(v if isinstance(v, str) else "" for v in row) for row in zip(*wanted)]
 
     def has(self, category: str) -> bool:
-        return bool(self.block.get_mmcif_category(f"_{category}."))
+        return bool(self._table(category))
+
+    def _table(self, category: str) -> Category:
+        try:
+            table: Category = self.block.get_mmcif_category(f"_{category}.")
+        except RuntimeError as error:  # a loop over two categories
+            raise InputError(self.where, str(error)[:120], "the header is damaged") from None
+        return {name.lower(): values for name, values in table.items()}
 
     def value(self, text: str, what: str, default: float | None = None) -> float:
         if text == "" and default is not None:
