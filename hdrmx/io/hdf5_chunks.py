@@ -210,12 +210,12 @@ def decoded(
     """Unpack one payload to an array of `shape`; BadFrame where it is corrupt."""
     if codec is Codec.RAW:
         return payload.view(dtype).reshape(shape)
-    from hdrmx.kernels.decode import decode_frame  # numba: only where something is packed
+    from hdrmx.kernels.decode import Workspace, decode_dense  # numba: only where something is packed
 
-    plain = dtype.newbyteorder("=")
-    out = np.empty((int(np.prod(shape[:-1])), shape[-1]), plain)
-    unsigned = np.dtype(f"u{plain.itemsize}")
-    decode_frame(Frame(index, out.shape, unsigned, codec, lambda: payload, where), out.view(unsigned))
+    unsigned = np.dtype(f"u{dtype.itemsize}")
+    out = np.empty((int(np.prod(shape[:-1])), shape[-1]), unsigned)
+    frame = Frame(index, (out.shape[0], out.shape[1]), unsigned, codec, lambda: payload, where)
+    decode_dense(frame, out, Workspace(frame.shape, unsigned))
     return out.view(dtype).reshape(shape)
 
 

@@ -69,10 +69,16 @@ class VirtualStack:
         self._stacks: dict[int, FrameStack] = {}
         self.dtype = self._stack(0).dtype if self._names else pixel_dtype(data.dtype, self.where)
 
-    def missing_files(self) -> list[tuple[str, Path]]:
-        """Source files that aren't there, with the data set that names each."""
-        names = {file for file, _ in self._names if file != "."}
-        return [(self.where, at) for at in (beside(self.path, f) for f in sorted(names)) if not os.path.exists(at)]
+    def check(self, frames: range) -> None:
+        """InputError naming the first file that these frames need and that isn't there."""
+        parts = [layer.source[frames.start : frames.stop] for layer in self._layers.values()]
+        for number in np.unique(np.concatenate(parts)) if parts else ():
+            if number >= 0 and number not in self._stacks:
+                file, name = self._names[number]
+                if file == ".":
+                    locate(self.path, name)
+                else:
+                    self._source_file(file)
 
     def frame(self, i: int, index: int) -> Frame:
         used = [layer for layer in self._layers.values() if layer.source[i] >= 0]
@@ -97,10 +103,7 @@ class VirtualStack:
         """The frames of one source, opened once."""
         if number not in self._stacks:
             file, name = self._names[number]
-            at = self.path if file == "." else beside(self.path, file)
-            if not os.path.exists(at):
-                what = f"its source {at} does not exist"
-                raise InputError(self.where, what, "copy the missing file beside the master file")
+            at = self._source_file(file)
             stack = open_stack(at, name, self.files, self._depth + 1)
             if self._stacks and stack.dtype != self.dtype:
                 what = f"its sources differ in type: {self.dtype}, and {stack.dtype} in {at}"
@@ -108,12 +111,23 @@ class VirtualStack:
             self._stacks[number] = stack
         return self._stacks[number]
 
+    def _source_file(self, file: str) -> Path:
+        at = self.path if file == "." else beside(self.path, file)
+        if not os.path.exists(at):
+            what = f"its source {at} does not exist"
+            raise InputError(self.where, what, "copy the missing file beside the master file")
+        return at
+
     def _add(self, source: h5py._hl.vds.VDSmap, number: int) -> None:
         if "%" in source.file_name or "%" in source.dset_name:
             what = f"takes its sources by the pattern {source.file_name}:{source.dset_name}"
             raise InputError(self.where, what, "patterns of source names can't be read")
         to_frames, to = _selection(source.vspace, self.where)
-        from_frames, cut = _selection(source.src_space, self.where)
+        if source.src_space.get_simple_extent_ndims():
+            from_frames, cut = _selection(source.src_space, self.where)
+        else:  # all of the source, whose shape the mapping doesn't tell
+            n_slow, n_fast = _extent(to)
+            from_frames, cut = np.arange(len(to_frames)), (slice(0, n_slow), slice(0, n_fast))
         if len(to_frames) != len(from_frames) or _extent(to) != _extent(cut):
             raise InputError(self.where, f"its mapping to {source.file_name} does not fit", "the file may be damaged")
         key = (to[0].start, to[1].start, cut[0].start, cut[1].start, *_extent(to))
@@ -159,7 +173,8 @@ class JoinedStack:
         first = stacks[0]
         for stack, name in zip(stacks, names):
             if stack.shape[1:] != first.shape[1:] or stack.dtype != first.dtype:
-                what = f"{names[0]} has frames {first.shape[1:]} of {first.dtype}, {name} {stack.shape[1:]} of {stack.dtype}"
+                kinds = [f"{n} has {s.shape[1:]} {s.dtype}" for n, s in ((names[0], first), (name, stack))]
+                what = f"frames differ: {', '.join(kinds)}"
                 raise InputError(where, what, "the files do not belong together")
         self._stacks = stacks
         self._ends = np.cumsum([stack.shape[0] for stack in stacks])
