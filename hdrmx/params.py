@@ -110,7 +110,7 @@ class Simulate(Settings):
         0.02, "divergence of the beam (sigma), widens rocking curve and spots", unit="deg", low=0
     )
     spot_deg: float = param(0.03, "angular size of a spot without divergence (sigma)", unit="deg", low=1e-4, high=2)
-    background: float = param(1.0, "mean background of the unshaded pixels", unit="count/px", low=0)
+    background: float = param(1.0, "mean background of the unshaded pixels", unit="count/px", low=0, high=100)
     air: float = param(
         0.3, "share of the background that falls off from the beam; the rest is a broad ring", low=0, high=1
     )

@@ -77,7 +77,7 @@ def reflections(settings: Simulate, d_min: float) -> Reflections:
     is_centric = ops.centric_flag_array(hkl).astype(bool)
     is_plus = _is_plus(hkl, asu, ops) | is_centric
     d = cell.calculate_d_array(hkl)
-    keys = _pack(asu)
+    keys = pack(asu)
     epsilon = ops.epsilon_factor_without_centering_array(hkl)
     energy = _e_squared(settings.seed, keys, is_centric)
     if settings.anomalous:
@@ -93,7 +93,7 @@ def _e_squared(seed: int, keys: npt.NDArray[np.uint64], is_centric: npt.NDArray[
     return np.where(is_centric, centric, acentric)
 
 
-def _pack(hkl: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+def pack(hkl: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
     """One number a reflection; indices up to +-2^20."""
     h, k, l = (hkl.astype(np.int64) + (1 << 20)).T
     return ((h << 42) | (k << 21) | l).astype(np.uint64)

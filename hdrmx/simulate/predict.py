@@ -192,15 +192,15 @@ def still_rays(hkl: npt.NDArray[np.int32], A: Array, geometry: Geometry, sigma_m
     )
 
 
-def partiality(rays: Rays, first: npt.NDArray, sigma_m: float, scan: Scan) -> Array:
-    """(n,) part of each ray's reflection that frame `first` records.
+def partiality(frame: npt.NDArray, z: Array, zeta: Array, offset_rad: Array, sigma_m: float, scan: Scan) -> Array:
+    """(n,) part of a reflection that a frame records.
 
     Rotation: the integral of the rocking curve over the frame. Still: the curve's height relative to its peak.
     """
     if scan.is_still:
-        return np.exp(-0.5 * (rays.offset_rad / sigma_m) ** 2)
-    sigma_z = sigma_m / np.abs(rays.zeta) / abs(scan.width_rad)
-    return np.asarray(ndtr((first + 1 - rays.z) / sigma_z) - ndtr((first - rays.z) / sigma_z))
+        return np.asarray(np.exp(-0.5 * (offset_rad / sigma_m) ** 2))
+    sigma_z = sigma_m / np.abs(zeta) / abs(scan.width_rad)
+    return np.asarray(ndtr((frame + 1 - z) / sigma_z) - ndtr((frame - z) / sigma_z))
 
 
 def positions(s1: Array, panel: Panel) -> tuple[Array, Array]:
