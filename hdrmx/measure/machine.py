@@ -155,6 +155,7 @@ def _cpu_target() -> str | None:
 
 
 def _blas() -> tuple[str, ...]:
+    import scipy.linalg  # noqa: F401  (brings its own library; which of them a run had loaded must not matter)
     import threadpoolctl
 
     libraries = (lib for lib in threadpoolctl.threadpool_info() if lib["user_api"] == "blas")

@@ -34,6 +34,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "have `kernels.warm` prepare them",
     ),
 }
+NEGLIGIBLE = 0.02  # a finding that is worth less than this share of the pipeline's time isn't told
 _INVALIDATING = ("under_pressure", "stolen_time", "throttled")
 
 
@@ -62,6 +63,7 @@ def findings(record: Record) -> list[Finding]:
     found = [*_stopped(record), *_doubted(record)]
     for stage in stages(record.run):
         found += [*_repeated_decoding(stage), *_waiting(stage, record), *_system_time(stage)]
+    found = [f for f in found if f.seconds > NEGLIGIBLE * pipeline_ns(record.run) / 1e9]
     found.sort(key=lambda f: -f.seconds)
     return found + _largest(record)
 
@@ -69,8 +71,8 @@ def findings(record: Record) -> list[Finding]:
 def _stopped(record: Record) -> Iterator[Finding]:
     if record.status == "complete":
         return
-    at = [s for s in record.run.walk() if s.error or not s.finished]
-    where = f" in {at[-1].name}" if len(at) > 1 else ""
+    at = [s for s in record.run.walk() if s is not record.run and (s.error or not s.finished)]
+    where = f" in {at[-1].name}" if at else ""
     after = f" after {record.run.cost.wall_ns / 1e9:.2f} s"
     error = next((s.error for s in reversed(at) if s.error), None)
     what = "was interrupted" if record.status == "interrupted" else "failed"

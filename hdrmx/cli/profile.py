@@ -1,0 +1,113 @@
+"""`hdrmx profile` (also `hdrmx-profile`): the pipeline, measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hdrmx.cli.options import default_jobs, input_options, parse_images, settings_from
+from hdrmx.cli.process import name_of
+from hdrmx.errors import InputError
+from hdrmx.record import Record, net_ns, stages
+
+
+@click.command(epilog="Example: hdrmx-profile master.h5 -o profile --images 1-900")
+@click.argument("data", required=False)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for all files [default: hdrmx-profile-NAME]."
+)
+@click.option("--no-sampling", is_flag=True, help="Don't sample the call stack (spans and counters only).")
+@click.option("--show", metavar="DIR", type=click.Path(path_type=Path), help="Print the table of an earlier run.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@input_options
+def command(
+    data: str | None,
+    output: Path | None,
+    no_sampling: bool,
+    show: Path | None,
+    as_json: bool,
+    images: str | None,
+    jobs: int | None,
+    d_min: float | None,
+    d_max: float | None,
+    mask: str | None,
+    skip_bad_frames: bool,
+    assignments: tuple[str, ...],
+) -> None:
+    """Run the pipeline on DATA and report, stage by stage, where time, memory and bytes go.
+
+    DATA is an NXmx or Eiger HDF5 file (.nxs, _master.h5), or CBF images as one file, a template
+    (name_####.cbf), a glob or a directory. Without DATA a small demo set is simulated, once, and kept in
+    the user's cache.
+    """
+    if show is not None:
+        if data is not None:
+            raise InputError("--show", f"takes no DATA, but {data} is given", "leave one of the two out")
+        from hdrmx.io.records import read_record
+
+        _print(read_record(show), show if show.is_dir() else show.parent, as_json)
+        return
+    from hdrmx.cli.progress import frame_progress
+    from hdrmx.profiling import Options, profile
+
+    params = settings_from(assignments, d_min, d_max)
+    options = Options(
+        images=parse_images(images),
+        threads=jobs or default_jobs(),
+        mask=mask,
+        skip_bad_frames=skip_bad_frames,
+        sampling=not no_sampling,
+    )
+    if data is None:
+        from hdrmx.cli.demo import demo_data
+
+        data = str(demo_data(lambda text: click.echo(text, err=True)))
+    folder = output or Path(f"hdrmx-profile-{name_of(data)}")
+    try:
+        record = profile(data, folder, params, options, frame_progress)
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):
+            click.echo(note, err=True)
+        raise
+    _print(record, folder, as_json)
+
+
+def _print(record: Record, folder: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary(record, folder), indent=1))
+        return
+    from hdrmx.report.terminal import WIDTH, render
+
+    # A terminal is as wide as it is; what goes into a file or a pipe has the full width.
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
+    print(render(record, width=width, colour=colour, folder=str(folder)), end="")
+
+
+def summary(record: Record, folder: Path) -> dict[str, Any]:
+    """The few figures that a script wants; all others are in the record."""
+    from hdrmx.report.words import findings
+
+    return {
+        "record": str(folder / "record.json"),
+        "status": record.status,
+        "findings": [f.text for f in findings(record)],
+        "stages": [
+            {
+                "name": stage.name,
+                "wall_s": net_ns(stage) / 1e9,
+                "cpu_s": None if stage.cost.cpu_ns is None else stage.cost.cpu_ns / 1e9,
+                "peak_bytes": stage.peak_bytes,
+                "counts": stage.counts,
+                "answers": stage.answers,
+            }
+            for stage in stages(record.run)
+        ],
+        "total_s": record.run.cost.wall_ns / 1e9,
+    }

@@ -1,0 +1,208 @@
+"""Runs the pipeline under the recorder and keeps the record, whatever becomes of the run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from hdrmx.errors import HdrmxError
+from hdrmx.frames import FrameSource
+from hdrmx.io.identity import identify
+from hdrmx.io.records import FILE_NAME, write_record
+from hdrmx.io.results import write_whole
+from hdrmx.measure.compilation import Compilation, doubts_of
+from hdrmx.measure.machine import machine, software
+from hdrmx.measure.process import ProcessMeter
+from hdrmx.measure.recorder import Recorder, plain
+from hdrmx.measure.sampling import Sampler
+from hdrmx.measure.surroundings import doubts_between, surroundings
+from hdrmx.params import Params
+from hdrmx.record import COMPILE, SETUP, DataSet, Doubt, Record, Surroundings
+from hdrmx.report.trace import trace
+
+ProgressBar = Callable[[FrameSource], AbstractContextManager[FrameSource]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; what the science does stands in `Params`."""
+
+    images: range | None = None
+    threads: int = 1
+    mask: str | None = None
+    skip_bad_frames: bool = False
+    sampling: bool = True
+
+
+def profile(
+    data: str | Path,
+    folder: str | Path,
+    params: Params,
+    options: Options,
+    progress: ProgressBar = contextlib.nullcontext,
+) -> Record:
+    """Process a data set, measured, and write record, samples, trace and results into a folder.
+
+    Parameters
+    ----------
+    data : what `io.open.open_source` takes
+    folder : made where it isn't there; files of the same names are replaced, others left alone
+    progress : gives, for the time of the run, the source to read from; may tell the user how far it is
+
+    Raises
+    ------
+    InputError, BadFrame, KeyboardInterrupt : as the pipeline does. Once the data set is open and the folder made,
+        a record of what was measured until then is written before.
+    """
+    run = _Run(options)
+    stopped: BaseException | None = None
+    try:
+        with contextlib.closing(run.open(data)) as source:
+            try:
+                run.process(source, Path(folder), params, progress)
+            except BaseException as error:
+                stopped = error
+            record = run.record(source, params, stopped)
+    finally:
+        run.close()
+    if run.folder is not None:
+        record = _write(run.folder, record, run.sampler)
+    if stopped is not None:
+        if run.folder is not None:
+            stopped.add_note(f"what was measured until then: hdrmx profile --show {run.folder}")
+        raise stopped
+    return record
+
+
+class _Run:
+    """One measured run; the order of the calls is that in `profile`."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.before: Surroundings = surroundings()
+        self.compilation = Compilation()
+        self.recorder = Recorder(ProcessMeter(compilation=self.compilation))
+        self.sampler = Sampler() if options.sampling else None
+        self.folder: Path | None = None
+
+    def open(self, data: str | Path) -> FrameSource:
+        with self.recorder("import", SETUP):
+            self.compilation.start()
+            for name in ("hdrmx.pipeline", "hdrmx.io.results", "hdrmx.kernels.warm", "hdrmx.io.nexus", "hdrmx.io.cbf"):
+                importlib.import_module(name)
+            from hdrmx.io.open import open_source
+        with self.recorder("open") as span:
+            source = open_source(data, self.options.images)
+            span.count(frames=len(source.indices))
+        return source
+
+    def process(self, source: FrameSource, folder: Path, params: Params, progress: ProgressBar) -> None:
+        from hdrmx.io.open import read_mask
+        from hdrmx.io.results import prepare_folder, write_results
+        from hdrmx.kernels.warm import warm_up
+        from hdrmx.pipeline import process
+
+        options = self.options
+        mask = read_mask(options.mask, source.shape) if options.mask else None
+        self.folder = prepare_folder(folder)
+        with self.recorder(COMPILE, SETUP):
+            warm_up(source.dtype)
+        with _terminate_as_interrupt(), progress(source) as watched, self.sampler or contextlib.nullcontext():
+            results = process(
+                watched,
+                params,
+                self.recorder,
+                threads=options.threads,
+                skip_bad_frames=options.skip_bad_frames,
+                mask=mask,
+            )
+        with self.recorder("write"):
+            write_results(folder, source, results, params)
+
+    def record(self, source: FrameSource, params: Params, stopped: BaseException | None) -> Record:
+        tree = self.recorder.finish()
+        after, here = surroundings(), machine()
+        doubts: list[Doubt] = [
+            *self.recorder.doubts(),
+            *doubts_of(tree),
+            *doubts_between(self.before, after, tree.cost, here.cores_usable),
+        ]
+        status = "complete"
+        if stopped is not None:
+            status = "interrupted" if isinstance(stopped, KeyboardInterrupt) else "failed"
+        return Record(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            status=status,
+            command=(Path(sys.argv[0]).name, *sys.argv[1:]),
+            threads=self.options.threads,
+            machine=replace(here, peak_memory=self.recorder.meter.peak_memory),
+            software=software(),
+            data=_identity(source),
+            params=plain(params),
+            before=self.before,
+            after=after,
+            run=tree,
+            doubts=tuple(doubts),
+        )
+
+    def close(self) -> None:
+        self.recorder.finish()
+        self.compilation.stop()
+
+
+def _identity(source: FrameSource) -> DataSet:
+    """A source that has just failed may fail here again; then its name must do."""
+    try:
+        return identify(source)
+    except (HdrmxError, OSError):
+        return DataSet(name=source.name)
+
+
+def _write(folder: Path, record: Record, sampler: Sampler | None) -> Record:
+    """Everything beside the record first, so that a record never names a file that isn't there."""
+
+    def save(path: Path, text: str) -> None:
+        def write(temporary: Path) -> None:
+            temporary.write_text(text, encoding="utf-8")
+
+        write_whole(path, write)
+
+    files: dict[str, str] = {}
+    if sampler is not None:
+        try:
+            files |= sampler.write(folder, save)
+        except HdrmxError:
+            raise
+        except Exception as error:  # the sampler's own trouble must not cost the record
+            doubt = Doubt(kind="sampling_failed", numbers={"reason": f"{type(error).__name__}: {error}"})
+            record = replace(record, doubts=(*record.doubts, doubt))
+    save(folder / "trace.json", trace(record))
+    record = replace(record, files={**files, "trace": "trace.json"})
+    write_record(folder / FILE_NAME, record)
+    return record
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send at the time limit, end a run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
