@@ -1,0 +1,1 @@
+"""Crystal, detector and beam fitted to the positions of indexed spots."""
