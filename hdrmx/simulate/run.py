@@ -90,7 +90,7 @@ def simulate(
     out_path: str | Path,
     threads: int = 1,
     overwrite: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
     """Make a data set with known truth.
 
@@ -101,7 +101,7 @@ def simulate(
         `x_truth.h5` and `x_model.json`.
     threads : the files are the same, to the byte, for any number
     overwrite : replace files of these names
-    progress : called after each frame with the number of frames written
+    progress : called after each frame with the number of frames written and that of all
 
     Returns
     -------
@@ -141,7 +141,7 @@ class _Made:
 
 
 def _simulate_into(
-    folder: Path, path: Path, world: Scene, threads: int, progress: Callable[[int], None] | None
+    folder: Path, path: Path, world: Scene, threads: int, progress: Callable[[int, int], None] | None
 ) -> _Made:
     names = [f"{stem(path.name)}_truth.h5", f"{stem(path.name)}_model.json"]
     sink: Sink
@@ -156,7 +156,7 @@ def _simulate_into(
             sink.write(index, payload)
             n_bytes += len(payload)
             if progress is not None:
-                progress(done)
+                progress(done, world.n_frames)
         sink.finish()
         truth.finish(world)
     except BaseException:
