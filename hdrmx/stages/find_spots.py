@@ -1,0 +1,280 @@
+"""Spot finding: strong pixels frame by frame, joined over neighbouring frames."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hdrmx.errors import BadFrame, InputError
+from hdrmx.frames import Frame
+from hdrmx.kernels.decode import Events, Workspace, can_decode_events, decode_dense, decode_events, pack_valid
+from hdrmx.kernels.grouping import COLUMNS, Grouper
+from hdrmx.models import Detector, Geometry
+from hdrmx.observe import Around, unobserved
+from hdrmx.params import FindSpots
+from hdrmx.stages.resolution_mask import resolution_mask
+from hdrmx.stages.spot_table import peak_to_centroid_px, spot_table
+from hdrmx.stages.strong_pixels import (
+    StrongPixels,
+    Threshold,
+    ThresholdWork,
+    make_threshold,
+    strong_in_dense,
+    strong_in_events,
+)
+
+# A frame whose chunk has fewer bits than this per pixel is read as events: faster on either side of it, and known
+# before the frame is decoded.
+SPARSE_BITS_PER_PIXEL = 1.2
+MIN_PIXELS = {"pixel-array": 3}
+MIN_PIXELS_OTHERWISE = 6
+_AHEAD = 4  # frames in work for each thread: enough to keep them busy, few enough to keep memory flat
+
+
+@dataclass(frozen=True)
+class FoundSpots:
+    """Spots of one scan.
+
+    Attributes
+    ----------
+    spots : columns `tables.SPOTS`, by (frame, slow, fast) of the centroid
+    counts : exact amounts of work, by name
+    bad_frames : (index, reason) of the frames left out
+    per_frame : one row a frame: index, strong_pixels, spots (whose centroid lies in it), bytes_in, sparse, events
+        (-1 where the frame was decoded in full), windows (tested exactly)
+    """
+
+    spots: pd.DataFrame
+    counts: dict[str, int]
+    bad_frames: tuple[tuple[int, str], ...] = ()
+    per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def find_spots(
+    frames: Iterable[Frame],
+    mask: npt.NDArray[np.bool_],
+    geometry: Geometry,
+    params: FindSpots,
+    *,
+    threads: int = 1,
+    skip_bad_frames: bool = False,
+    around: Around = unobserved,
+) -> FoundSpots:
+    """Find the spots of one scan, or of a set of stills.
+
+    Strong pixels are picked frame by frame by the dispersion of the counts round them, then joined over
+    neighbouring frames where they share a face; in stills each frame is for itself. A frame left out is a gap, over
+    which nothing is joined. Centroids are count-weighted.
+
+    Parameters
+    ----------
+    frames : read once, in scan order
+    mask : (slow, fast), True where a pixel may be used; counts outside of the trusted range come on top
+    geometry : panels (which are looked at one by one), trusted range, beam; stills where there is no scan
+    threads : frames in work at a time; the result doesn't depend on it, nor on `params.kernel`
+    skip_bad_frames : leave out frames that can't be decoded, or have too many strong pixels, and list them
+
+    Returns
+    -------
+    Without strong pixels the table has no rows.
+
+    Raises
+    ------
+    BadFrame : a frame can't be decoded, or has more than `max_strong_fraction` of strong pixels
+    InputError : frame, mask and panels don't fit together
+
+    Notes
+    -----
+    Time ~ pixels (dense) or photons (sparse); memory: a few frames for each thread, and the spots.
+    After Winter et al. (2018) Acta Cryst. D74, 85-97; behaviour of DIALS 3.12, from which it departs only in keeping
+    sums exact (docs/spot_finding.md).
+    """
+    usable = resolution_mask(mask, geometry, params)
+    detect = _StrongPixelFinder(usable, geometry.detector, params)
+    grouper = Grouper(
+        [panel.shape for panel in geometry.detector.panels],
+        over_frames=geometry.scan is not None and not geometry.scan.is_still,
+        min_pixels=params.min_pixels or MIN_PIXELS.get(geometry.detector.kind, MIN_PIXELS_OTHERWISE),
+        max_pixels=params.max_pixels,
+    )
+    closed = [np.zeros((0, COLUMNS), np.int64)]
+    looks: list[_Look] = []
+    bad: list[tuple[int, str]] = []
+    with around("strong_pixels"):
+        for frame, seen in _in_order(detect, frames, threads):
+            if isinstance(seen, BadFrame):
+                if not skip_bad_frames:
+                    raise seen
+                bad.append((frame.index, seen.reason))
+                continue
+            closed.append(grouper.add(frame.index, *seen.strong[:4]))
+            looks.append(seen.summary())
+        closed.append(grouper.finish())
+    with around("spot_table"):
+        rows = np.concatenate(closed)
+        near = peak_to_centroid_px(rows) <= params.max_separation_px
+        spots = spot_table(rows[near])
+        per_frame = _per_frame(looks, spots)
+    counts = _counts(detect, per_frame) | {
+        "bad_frames": len(bad),
+        "components": grouper.closed,
+        "dropped_too_small": grouper.too_small,
+        "dropped_too_large": grouper.too_large,
+        "dropped_far_peak": len(rows) - len(spots),
+        "spots": len(spots),
+    }
+    return FoundSpots(spots, counts, tuple(bad), per_frame)
+
+
+class _Look(NamedTuple):
+    """What is kept of a frame."""
+
+    frame: int
+    strong_pixels: int
+    bytes_in: int
+    events: int  # -1: decoded in full
+    windows: int
+
+
+class _Seen(NamedTuple):
+    """What a worker brings back of a frame."""
+
+    frame: int
+    strong: StrongPixels
+    bytes_in: int
+    events: int
+
+    def summary(self) -> _Look:
+        return _Look(self.frame, len(self.strong.slow), self.bytes_in, self.events, self.strong.windows)
+
+
+class _StrongPixelFinder:
+    """Strong pixels of any frame; each thread has its own buffers, made at its first frame."""
+
+    def __init__(self, usable: npt.NDArray[np.bool_], detector: Detector, params: FindSpots) -> None:
+        self._usable, self._detector, self._params = usable, detector, params
+        self._lock = threading.Lock()
+        self._mine = threading.local()
+        self.threshold: Threshold | None = None
+        self._valid = np.zeros(0, np.uint8)
+        n_pixels = sum(panel.shape[0] * panel.shape[1] for panel in detector.panels)
+        fraction = params.max_strong_fraction
+        self._most = ceil(fraction * n_pixels) if fraction < 1 else n_pixels
+
+    def __call__(self, frame: Frame) -> _Seen:
+        threshold = self._prepare(frame)
+        payload = frame.load()
+        loaded = replace(frame, load=lambda: payload)
+        if self._is_sparse(frame, threshold, payload.size):
+            events, work, own = self._buffers(threshold, sparse=True)
+            n_bytes = decode_events(loaded, self._valid, events, work)
+            strong, n_events = strong_in_events(threshold, events, own), events.n
+        else:
+            _, work, own = self._buffers(threshold, sparse=False)
+            n_bytes = decode_dense(loaded, work.dense, work)
+            strong, n_events = strong_in_dense(threshold, work.dense, own), -1
+        if len(strong.slow) > self._most:
+            reason = f"{len(strong.slow)} strong pixels, more than the {self._most} that max_strong_fraction allows"
+            raise BadFrame(frame.where, frame.index, reason)
+        return _Seen(frame.index, strong, n_bytes, n_events)
+
+    def _is_sparse(self, frame: Frame, threshold: Threshold, n_bytes: int) -> bool:
+        if self._params.kernel == "dense" or not threshold.takes_events:
+            return False
+        few = can_decode_events(frame) and 8 * n_bytes < SPARSE_BITS_PER_PIXEL * threshold.mask.size
+        return self._params.kernel == "sparse" or few
+
+    def _prepare(self, frame: Frame) -> Threshold:
+        """The test, made at the first frame, whose dtype it needs."""
+        with self._lock:
+            if self.threshold is None:
+                if frame.shape != self._usable.shape:
+                    what = f"frame {frame.index} has {frame.shape} px, the mask {self._usable.shape}"
+                    raise InputError(frame.where, what, "give a mask of the frames' shape")
+                args = (self._detector.panels, self._detector.trusted, self._params, frame.dtype)
+                self.threshold = make_threshold(self._usable, *args, self._detector.gain)
+                self._valid = pack_valid(self._usable)
+            if (frame.shape, frame.dtype) != (self.threshold.shape, self.threshold.dtype):
+                reason = f"{frame.dtype} {frame.shape} px; the first frame had {self.threshold.dtype}"
+                raise BadFrame(frame.where, frame.index, f"{reason} {self.threshold.shape} px")
+            return self.threshold
+
+    def _buffers(self, threshold: Threshold, *, sparse: bool) -> tuple[Events, Workspace, ThresholdWork]:
+        mine = self._mine
+        if not hasattr(mine, "work"):
+            mine.work = Workspace(threshold.shape, threshold.dtype)
+            mine.own = {}
+            mine.events = Events((0, 0))
+        if sparse not in mine.own:
+            mine.own[sparse] = ThresholdWork.of(threshold, events=sparse)
+            if sparse:
+                mine.events = Events(threshold.shape)
+        return mine.events, mine.work, mine.own[sparse]
+
+
+def _in_order(
+    detect: Callable[[Frame], _Seen], frames: Iterable[Frame], threads: int
+) -> Iterator[tuple[Frame, _Seen | BadFrame]]:
+    """What each frame gave, in the order of the frames, with at most a few frames for each thread under way."""
+
+    def attempt(frame: Frame) -> _Seen | BadFrame:
+        try:
+            return detect(frame)
+        except BadFrame as error:
+            return error
+
+    if threads <= 1:
+        for frame in frames:
+            yield frame, attempt(frame)
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="find_spots")
+    waiting: deque[tuple[Frame, Future[_Seen | BadFrame]]] = deque()
+    try:
+        for frame in frames:
+            waiting.append((frame, pool.submit(attempt, frame)))
+            if len(waiting) > _AHEAD * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _per_frame(looks: list[_Look], spots: pd.DataFrame) -> pd.DataFrame:
+    """One row a frame that was looked at."""
+    table = pd.DataFrame(looks, columns=["index", *_Look._fields[1:]]).astype(np.int64)
+    index = table["index"].to_numpy()
+    at = np.floor(spots["frame"].to_numpy()).astype(np.int64)
+    where = np.searchsorted(index, at)
+    inside = where < len(index)
+    inside[inside] = index[where[inside]] == at[inside]
+    table.insert(2, "spots", np.bincount(where[inside], minlength=len(index)).astype(np.int64))
+    table.insert(4, "sparse", table["events"] >= 0)
+    return table
+
+
+def _counts(detect: _StrongPixelFinder, per_frame: pd.DataFrame) -> dict[str, int]:
+    n_pixels = 0 if detect.threshold is None else detect.threshold.mask.size
+    sparse = per_frame["sparse"]
+    return {
+        "frames": len(per_frame),
+        "decodes": len(per_frame),
+        "bytes_in": int(per_frame["bytes_in"].sum()),
+        "pixels": len(per_frame) * n_pixels,
+        "events": int(per_frame["events"][sparse].sum()),
+        "sparse_frames": int(sparse.sum()),
+        "dense_frames": int((~sparse).sum()),
+        "windows": int(per_frame["windows"].sum()),
+        "strong_pixels": int(per_frame["strong_pixels"].sum()),
+    }
