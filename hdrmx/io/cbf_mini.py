@@ -177,7 +177,7 @@ def goniometer_of(axes: tuple[tuple[str, Vector, float], ...], scan_axis: int) -
             fixed = rotation(axis, angle) @ fixed
         elif i > scan_axis:
             setting = rotation(axis, angle) @ setting
-    return Goniometer(axes[scan_axis][1], _matrix(fixed), _matrix(setting), axes, scan_axis)
+    return Goniometer(axes[scan_axis][1], matrix(fixed), matrix(setting), axes, scan_axis)
 
 
 def rotation(axis: npt.ArrayLike, angle_rad: float) -> npt.NDArray[np.float64]:
@@ -187,7 +187,7 @@ def rotation(axis: npt.ArrayLike, angle_rad: float) -> npt.NDArray[np.float64]:
     return np.eye(3) + math.sin(angle_rad) * cross + (1.0 - math.cos(angle_rad)) * (cross @ cross)
 
 
-def _matrix(m: npt.NDArray[np.float64]) -> Matrix:
+def matrix(m: npt.NDArray[np.float64]) -> Matrix:
     return tuple(tuple(float(v) for v in row) for row in m)  # type: ignore[return-value]
 
 

@@ -1,0 +1,185 @@
+"""The container of DIALS's reflection files: msgpack, columns of raw little-endian numbers.
+
+[ "dials::af::reflection_table", 1, { identifiers: {id: text}, nrows: n, data: {column: [type, [n, bytes]]} } ]
+(read from files of DIALS 1.14 to 3.12). Nothing here is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from hdrmx.errors import InputError
+
+MAGIC = "dials::af::reflection_table"
+VERSION = 1
+_SHOEBOX = "Shoebox<>"
+_SHOEBOX_HEAD = np.dtype([("panel", "<u4"), ("bbox", "<i4", 6), ("is_kept", "u1")])  # packed, 29 bytes
+_VOXEL_BYTES = 12  # data (float32), mask (int32), background (float32), one array after the other
+
+# type name -> (dtype, numbers a row)
+_TYPES: dict[str, tuple[np.dtype, int]] = {
+    "bool": (np.dtype("u1"), 1),
+    "int": (np.dtype("<i4"), 1),
+    "int6": (np.dtype("<i4"), 6),
+    "std::size_t": (np.dtype("<u8"), 1),
+    "double": (np.dtype("<f8"), 1),
+    "vec2<double>": (np.dtype("<f8"), 2),
+    "vec3<double>": (np.dtype("<f8"), 3),
+    "mat3<double>": (np.dtype("<f8"), 9),
+    "cctbx::miller::index<>": (np.dtype("<i4"), 3),
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A reflection file, by DIALS's own names.
+
+    Attributes
+    ----------
+    values : (n,) or (n, k) array a column
+    types : DIALS's type of each column
+    identifiers : experiment's identifier by its number
+    peaks : (n,) highest pixel of each kept shoebox, NaN where there is none; None without shoeboxes
+    """
+
+    n_rows: int
+    values: dict[str, npt.NDArray[Any]]
+    types: dict[str, str]
+    identifiers: dict[int, str]
+    peaks: npt.NDArray[np.float64] | None = None
+
+
+def read_columns(path: str | Path) -> Columns:
+    """Read a `.refl` file. Columns of types that hdrmx doesn't know (texts) are left out.
+
+    Raises
+    ------
+    InputError : it isn't such a file, is damaged, or is a Python pickle (of DIALS before 1.14), which is never opened
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(path, error.strerror or "can't be read", "check the path") from None
+    _refuse_others(content, path)
+    try:
+        message = msgspec.msgpack.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(path, f"is not a whole reflection file ({error})", "it is damaged or cut short") from None
+    if not (isinstance(message, list) and len(message) == 3 and message[0] == MAGIC and isinstance(message[2], dict)):
+        raise InputError(path, "is msgpack, but not a reflection file of DIALS", "give a .refl file")
+    if message[1] != VERSION:
+        raise InputError(path, f"is a reflection file of version {message[1]!r}", f"version {VERSION} is read")
+    return _columns(message[2], path)
+
+
+def _refuse_others(content: bytes, path: Path) -> None:
+    if content[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or content[:1] in (b"(", b"c"):
+        raise InputError(
+            path,
+            "is a Python pickle, which can run any code and is never opened here",
+            "if you trust it, save it again with a DIALS of 2019 or later",
+        )
+    if content.startswith(b"\x89HDF"):
+        raise InputError(path, "is an HDF5 reflection file", "have DIALS write msgpack")
+
+
+def _columns(table: dict[Any, Any], path: Path) -> Columns:
+    n_rows, data, names = table.get("nrows"), table.get("data"), table.get("identifiers", {})
+    if type(n_rows) is not int or n_rows < 0 or not isinstance(data, dict) or not isinstance(names, dict):
+        raise InputError(path, "has no table of columns", "the file is damaged")
+    if not all(type(k) is int and isinstance(v, str) for k, v in names.items()):
+        raise InputError(path, "has experiment identifiers that aren't texts", "the file is damaged")
+    values, types, peaks = {}, {}, None
+    for name, column in data.items():
+        kind, raw = _packed_column(str(name), column, n_rows, path)
+        if kind == _SHOEBOX:
+            peaks = _shoebox_peaks(raw, n_rows, path)
+        if kind not in _TYPES:
+            continue
+        dtype, width = _TYPES[kind]
+        if len(raw) != n_rows * width * dtype.itemsize:
+            wanted = n_rows * width * dtype.itemsize
+            raise InputError(path, f"column {name} has {len(raw)} bytes; {n_rows} rows take {wanted}", "it is damaged")
+        array = np.frombuffer(raw, dtype).reshape((n_rows, width) if width > 1 else n_rows)
+        values[str(name)], types[str(name)] = (array != 0 if kind == "bool" else array), kind
+    return Columns(n_rows, values, types, names, peaks)
+
+
+def _packed_column(name: str, column: Any, n_rows: int, path: Path) -> tuple[str, bytes]:
+    is_column = isinstance(column, list) and len(column) == 2 and isinstance(column[0], str)
+    if not is_column or not isinstance(column[1], list) or len(column[1]) != 2:
+        raise InputError(path, f"column {name} isn't one of typed numbers", "the file is damaged")
+    kind, (n, raw) = column
+    if n != n_rows:
+        raise InputError(path, f"column {name} has {n!r} rows, the table {n_rows}", "the file is damaged")
+    return kind, raw if isinstance(raw, bytes) else b""
+
+
+def _shoebox_peaks(raw: bytes, n_rows: int, path: Path) -> npt.NDArray[np.float64]:
+    peaks, at = np.full(n_rows, np.nan), 0
+    for i in range(n_rows):
+        if at + _SHOEBOX_HEAD.itemsize > len(raw):
+            raise InputError(path, f"shoebox {i} of {n_rows} is missing", "the file is damaged")
+        head = np.frombuffer(raw, _SHOEBOX_HEAD, 1, at)[0]
+        at += _SHOEBOX_HEAD.itemsize
+        if not head["is_kept"]:
+            continue
+        f0, f1, s0, s1, z0, z1 = (int(v) for v in head["bbox"])
+        n = (f1 - f0) * (s1 - s0) * (z1 - z0)
+        if min(f1 - f0, s1 - s0, z1 - z0) <= 0 or at + n * _VOXEL_BYTES > len(raw):
+            raise InputError(path, f"shoebox {i} is longer than the file", "the file is damaged")
+        peaks[i] = np.frombuffer(raw, "<f4", n, at).max()
+        at += n * _VOXEL_BYTES
+    return peaks
+
+
+def write_columns(
+    path: str | Path,
+    columns: Mapping[str, tuple[str, npt.NDArray[Any]]],
+    identifiers: Mapping[int, str],
+) -> None:
+    """Write a `.refl` file: column name -> (DIALS's type, array). Columns stand in alphabetical order, as in DIALS's.
+
+    A file appears whole or not at all.
+
+    Raises
+    ------
+    ValueError : columns of unequal length, or of a shape that their type doesn't have
+    InputError : the file can't be written
+    """
+    lengths = {len(array) for _, array in columns.values()}
+    if len(lengths) > 1:
+        raise ValueError(f"columns have {sorted(lengths)} rows; they must have the same")
+    n_rows = lengths.pop() if lengths else 0
+    data = {}
+    for name in sorted(columns):
+        kind, array = columns[name]
+        dtype, width = _TYPES[kind]
+        if array.shape != ((n_rows, width) if width > 1 else (n_rows,)):
+            raise ValueError(f"column {name} is {array.shape}; {n_rows} rows of {kind} have {width} numbers each")
+        data[name] = [kind, [n_rows, np.ascontiguousarray(array.astype(dtype)).tobytes()]]
+    table = {"identifiers": dict(identifiers), "nrows": n_rows, "data": data}
+    write_whole(path, msgspec.msgpack.encode([MAGIC, VERSION, table]))
+
+
+def write_whole(path: str | Path, content: bytes) -> None:
+    """Write a file under another name beside it, then rename: nobody ever sees half of it."""
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part{os.getpid()}")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # where the folder itself can't be reached, the first error says so
+            part.unlink(missing_ok=True)
+        raise InputError(path, f"can't be written ({error.strerror})", "check the folder and the space") from None
