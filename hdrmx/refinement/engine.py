@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdrmx.refinement.arrow import Arrow, arrow
-from hdrmx.refinement.normal_equations import accumulate, no_sums
+from hdrmx.refinement.normal_equations import Sums, accumulate, no_sums
 from hdrmx.refinement.parameters import Parametrisation
 from hdrmx.refinement.problem import Data, state
 
@@ -23,12 +23,18 @@ LARGEST_DAMPING = 1e8
 CONVERGED = 1e-7
 
 
+# Neighbouring sample points are tied by this standard deviation (rad, strain): far too loose to be felt where there are
+# reflections, but where there are none (a blank stretch, a beam stop's shadow) the crystal stays as it was before.
+TIE = 0.005
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One pass over the reflections at some values."""
 
     values: Array
     objective: float  # sum of weight * residual^2
+    total: float  # that and the ties
     residual: Array  # (n, 3) mm, mm, rad
     valid: npt.NDArray[np.bool_]  # (n,)
     normals: Arrow
@@ -46,8 +52,26 @@ def evaluate(data: Data, model: Parametrisation, values: Array) -> Evaluation:
     """Residuals, objective and normal equations at these values."""
     sums = no_sums(model.n_border, model.n_blocks, model.n_block)
     residual, valid = np.empty((len(data.hkl), 3)), np.empty(len(data.hkl), np.bool_)
-    total = accumulate(data, state(model, values), sums, True, residual, valid)
-    return Evaluation(values, total, residual, valid, arrow(sums, model.active))
+    objective = accumulate(data, state(model, values), sums, True, residual, valid)
+    total = objective + tie(sums, model, values)
+    return Evaluation(values, objective, total, residual, valid, arrow(sums, model.active))
+
+
+def tie(sums: Sums, model: Parametrisation, values: Array) -> float:
+    """Add the ties between neighbouring sample points to the sums; return their share of the sum of squares."""
+    n = model.smoother.n_samples
+    if n == 1 or model.n_block == 0:
+        return 0.0
+    weight, k = TIE**-2, np.arange(model.n_block)
+    blocks = values[model.n_border :].reshape(model.n_blocks, model.n_block)
+    left = np.flatnonzero(np.arange(model.n_blocks) % n < n - 1)  # the last point of one crystal isn't tied to the next
+    step = blocks[left + 1] - blocks[left]
+    sums.gradient[left] -= weight * step
+    sums.gradient[left + 1] += weight * step
+    for at, other in ((left, k), (left + 1, k)):
+        sums.diagonal[at[:, None], other, other] += weight
+    sums.next1[left[:, None], k, k] -= weight
+    return float(weight * np.sum(step**2))
 
 
 def residuals(data: Data, model: Parametrisation, values: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -73,13 +97,13 @@ def minimise(data: Data, model: Parametrisation, values: Array, max_steps: int) 
             damping, growth = damping * growth, growth * 2.0
             continue
         promised = best.normals.predicted_decrease(step, damping)
-        if promised <= CONVERGED * best.objective:
+        if promised <= CONVERGED * best.total:
             converged = True
             break
         trial = evaluate(data, model, best.values + step)
         evaluations += 1
         lost = int(best.valid.sum()) - int(trial.valid.sum())
-        gained = best.objective - trial.objective
+        gained = best.total - trial.total
         if gained > 0 and lost <= 0.01 * len(best.valid):
             best, steps = trial, steps + 1
             damping *= max(1.0 / 3.0, 1.0 - (2.0 * gained / promised - 1.0) ** 3)

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from hdrmx.errors import InputError
 from hdrmx.models import Crystal, Geometry
 from hdrmx.refinement import outliers
-from hdrmx.refinement.engine import Evaluation, Solution, minimise, residuals
+from hdrmx.refinement.engine import Evaluation, Solution, evaluate, minimise, residuals
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parallax import mm_to_px, observed_s1
 from hdrmx.refinement.parameters import DEFAULT, Free, Parametrisation, parametrise
 from hdrmx.refinement.problem import Data, data
+from hdrmx.refinement.uncertainty import uncertainties
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -24,6 +25,9 @@ Mask = npt.NDArray[np.bool_]
 CLOSE_TO_SPINDLE = 0.02
 FEWEST_PER_PARAMETER = 5
 BLOCK_DEG, FEWEST_PER_BLOCK = 18.0, 200  # runs of frames in which outliers are looked for
+# A detector's distance or tilt that the data determine no better than this (fraction; rad) is held: the sphere is so
+# flat, or the scan so narrow, that cell and orientation take up any change of it.
+LOOSE_DISTANCE, LOOSE_TILT = 0.003, 0.03
 # What is held, in turn, when the reflections are too few for all.
 HOLD_ORDER = (
     ("detector tilts", {"tau1", "tau2", "tau3"}),
@@ -144,6 +148,8 @@ def _fit(
             "refinement", f"{int(used.sum())} of {len(obs)} indexed spots can be used", "index more spots first"
         )
     model, notes = _held(model, int(used.sum()))
+    model, more = _undetermined(select(data(obs, model), used), model, int(used.sum()))
+    notes += more
     chosen = select(everything if not notes else data(obs, model), used)
     solution = minimise(chosen, model, np.zeros(model.n_values), max_steps)
     return _report(obs, everything, model, solution, used, outlier, notes)
@@ -224,6 +230,29 @@ def _held(model: Parametrisation, n_used: int) -> tuple[Parametrisation, tuple[s
             notes.append(f"{name} held: {n_used} reflections for {model.n_parameters} parameters")
             model = parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals)
     return model, tuple(notes)
+
+
+def _undetermined(chosen: Data, model: Parametrisation, n_used: int) -> tuple[Parametrisation, tuple[str, ...]]:
+    """The parametrisation without a distance, then without tilts, that cell and orientation would take up."""
+    notes: tuple[str, ...] = ()
+    for name, parts in (("distance", ("distance",)), ("tilts", ("tau1", "tau2", "tau3"))):
+        asked = [p for p in parts if p in model.free.detector]
+        if name == "tilts" and "out_of_plane" in model.free.beam:  # the beam turns with them: see `Free`
+            continue
+        if not asked or not (model.free.cell or model.free.orientation):
+            continue
+        at = evaluate(chosen, model, np.zeros(model.n_values))
+        sd = uncertainties(model, at, n_used).border
+        distance = model.geometry.detector.panels[0].distance_mm
+        worst = max(sd[p] / (LOOSE_DISTANCE * distance if p == "distance" else LOOSE_TILT) for p in asked)
+        if worst > 1.0:
+            loose = sd["distance"] / distance if name == "distance" else max(sd[p] for p in asked)
+            unit = "of itself" if name == "distance" else "rad"
+            notes += (f"detector {name} held: determined only to {loose:.2g} {unit}",)
+            free = dataclasses.replace(model.free, detector=tuple(p for p in model.free.detector if p not in parts))
+            model = parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals)
+            chosen = chosen._replace(border=model.border)
+    return model, notes
 
 
 def _report(

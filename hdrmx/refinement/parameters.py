@@ -36,8 +36,8 @@ ROTATIONS = ("t1", "t2", "t3")  # rad about the spindle, across spindle and beam
 class Free:
     """What is refined. `cell` moves within the constraints of each crystal's space group.
 
-    The beam's turn out of the plane of the spindle is held: to turn crystal, detector and beam together about the spindle
-    changes no observation, so one of the three must stay. DIALS leaves all free, and reaches the same fit.
+    The beam's turn out of the plane of the spindle is held: to turn crystal, detector and beam together about the
+    spindle changes no observation, so one of the three must stay. DIALS leaves all free, and reaches the same fit.
     """
 
     orientation: bool = True
@@ -123,7 +123,11 @@ class Parametrisation:
     def A_at(self, values: Array, lattice: int, frame: npt.ArrayLike) -> Array:
         """(n, 3, 3) A of one crystal at these frames, in the laboratory at zero goniometer angles."""
         n = self.smoother.n_samples
-        state = self.smoother.at(np.atleast_1d(frame), self.block_values(values)[lattice * n : (lattice + 1) * n])
+        blocks = self.block_values(values)[lattice * n : (lattice + 1) * n]
+        return self._A(self.smoother.at(np.atleast_1d(frame), blocks), lattice)
+
+    def _A(self, state: Array, lattice: int) -> Array:
+        """(n, 3, 3) A of one crystal for values (n, 9) of its block."""
         stretch = np.eye(3) + np.einsum("nk,kij->nij", state[:, 3:], self.strains[lattice])
         in_spindle = turn(state[:, :3]) @ stretch @ self.A0[lattice]
         return np.linalg.inv(self.to_datum) @ in_spindle
@@ -136,17 +140,16 @@ class Parametrisation:
         return self.to_spindle @ np.asarray(gonio.setting) @ np.asarray(gonio.fixed)
 
     def crystals_at(self, values: Array) -> tuple[Crystal, ...]:
-        """Crystals moved; with `A_at_scan_points` when they vary along the scan (A is then left as it was)."""
+        """Crystals moved; when they vary along the scan, with `A_at_scan_points`, and the mean in A."""
         scan = self.geometry.scan
         assert scan is not None
+        borders, n = scan.first + np.arange(scan.n_frames + 1), self.smoother.n_samples
         moved = []
         for i, crystal in enumerate(self.crystals):
-            if self.smoother.n_intervals == 0:
-                A = to_matrix(self.A_at(values, i, scan.first)[0])
-                moved.append(dataclasses.replace(crystal, A=A, A_at_scan_points=None))
-            else:
-                borders = scan.first + np.arange(scan.n_frames + 1)
-                moved.append(dataclasses.replace(crystal, A_at_scan_points=self.A_at(values, i, borders)))
+            state = self.smoother.at(borders, self.block_values(values)[i * n : (i + 1) * n])
+            A = to_matrix(self._A(state.mean(axis=0)[None], i)[0])
+            varying = self._A(state, i) if self.smoother.n_intervals else None
+            moved.append(dataclasses.replace(crystal, A=A, A_at_scan_points=varying))
         return tuple(moved)
 
 

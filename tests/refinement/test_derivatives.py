@@ -9,7 +9,7 @@ import pytest
 from refinement_case import crystal, geometry, observe
 
 from hdrmx.refinement.derivatives import jacobian
-from hdrmx.refinement.engine import evaluate, residuals
+from hdrmx.refinement.engine import TIE, evaluate, residuals
 from hdrmx.refinement.fit import near_spindle
 from hdrmx.refinement.parameters import BEAM, DETECTOR, Free, parametrise
 from hdrmx.refinement.problem import data
@@ -72,6 +72,15 @@ def test_sums_by_block_are_those_of_the_whole_jacobian(n_intervals, free):
     flat = derivative[keep].reshape(-1, model.n_values)
     weight = given.weight[keep].ravel()
     normal, slope = flat.T @ (weight[:, None] * flat), flat.T @ (weight * residual[keep].ravel())
+    n, first = model.smoother.n_samples, model.n_border
+    for j in range(model.n_blocks):
+        if j % n < n - 1:
+            for k in range(model.n_block):
+                a, b = first + j * model.n_block + k, first + (j + 1) * model.n_block + k
+                pair = np.zeros(model.n_values)
+                pair[a], pair[b] = -1 / TIE, 1 / TIE
+                normal += np.outer(pair, pair)
+                slope += pair * (pair @ values)
     assert result.objective == pytest.approx(float(weight @ residual[keep].ravel() ** 2), rel=1e-12)
     arrow = result.normals
     found = dense(arrow) * np.outer(arrow.scale, arrow.scale)
