@@ -100,10 +100,8 @@ class _Run:
             for name in ("hdrmx.pipeline", "hdrmx.io.results", "hdrmx.kernels.warm", "hdrmx.io.nexus", "hdrmx.io.cbf"):
                 importlib.import_module(name)
             from hdrmx.io.open import open_source
-        with self.recorder("open") as span:
-            source = open_source(data, self.options.images)
-            span.count(frames=len(source.indices))
-        return source
+        with self.recorder("open"):
+            return open_source(data, self.options.images)
 
     def process(self, source: FrameSource, folder: Path, params: Params, progress: ProgressBar) -> None:
         from hdrmx.io.open import read_mask

@@ -26,6 +26,7 @@ class Cost:
     thread_ns: int | None = None  # processor time of the span's own thread
     children_ns: int | None = None  # processor time of child processes that ended within the span
     compile_ns: int | None = None  # wall time in the kernel compiler, or loading from its cache
+    compile_cpu_ns: int | None = None  # processor time of the threads that did so
     kernels_compiled: int | None = None
     minor_faults: int | None = None
     major_faults: int | None = None
@@ -188,6 +189,14 @@ def net_ns(span: Span) -> int:
     return max(span.cost.wall_ns - (span.cost.compile_ns or 0), 0)
 
 
+def net_cpu_ns(span: Span) -> int | None:
+    """Processor time less what went into compiling kernels."""
+    cpu = span.cost.cpu_ns
+    if cpu is None or span.name == COMPILE:
+        return cpu
+    return max(cpu - (span.cost.compile_cpu_ns or 0), 0)
+
+
 def pipeline_ns(run: Span) -> int:
     """Of all stages together: without imports and compilation."""
     return sum(net_ns(span) for span in stages(run))
@@ -197,6 +206,12 @@ def compilation_ns(run: Span) -> int:
     """The span that warms kernels up, and compilation wherever else it happened."""
     spans = joined(run.children, run.thread)
     return sum(s.cost.wall_ns if s.name == COMPILE else (s.cost.compile_ns or 0) for s, _ in spans)
+
+
+def compilation_cpu_ns(run: Span) -> int | None:
+    """Processor time of the same."""
+    parts = [s.cost.cpu_ns if s.name == COMPILE else (s.cost.compile_cpu_ns or 0) for s in run.children]
+    return None if None in parts else sum(n for n in parts if n is not None)
 
 
 def joined(spans: tuple[Span, ...], thread: int) -> list[tuple[Span, int]]:

@@ -18,7 +18,7 @@ class Compilation:
     """
 
     def __init__(self) -> None:
-        self.total_ns = 0
+        self.total_ns = self.cpu_ns = 0
         self.compiled = 0  # kernels compiled, not those loaded from the cache
         self._depth = threading.local()
         self._lock = threading.Lock()
@@ -54,30 +54,36 @@ class Compilation:
             event.unregister(kind, listener)
         self._listeners = []
 
+    def totals(self) -> dict[str, int]:
+        """By the names that they have in `record.Cost`."""
+        with self._lock:
+            return {
+                "compile_ns": self.total_ns,
+                "compile_cpu_ns": self.cpu_ns,
+                "kernels_compiled": self.compiled,
+            }
+
     def _enter(self) -> None:
         depth = getattr(self._depth, "n", 0)
         if depth == 0:
-            self._depth.since = time.perf_counter_ns()
+            self._depth.since = time.perf_counter_ns(), time.thread_time_ns()
         self._depth.n = depth + 1
 
     def _leave(self) -> None:
         self._depth.n = getattr(self._depth, "n", 1) - 1
         if self._depth.n == 0:
+            wall, cpu = self._depth.since
             with self._lock:
-                self.total_ns += time.perf_counter_ns() - self._depth.since
+                self.total_ns += time.perf_counter_ns() - wall
+                self.cpu_ns += time.thread_time_ns() - cpu
 
 
 def doubts_of(run: Span) -> list[Doubt]:
-    """Stages that had to wait for the compiler although kernels were warmed up before."""
-    return [
-        Doubt(
-            kind="compiled_in_stage",
-            numbers={
-                "stage": stage.name,
-                "seconds": round(stage.cost.compile_ns / 1e9, 4),
-                "compiled": stage.cost.kernels_compiled or 0,
-            },
-        )
-        for stage in stages(run)
-        if stage.cost.compile_ns is not None and stage.cost.compile_ns > WORTH_SAYING_NS
-    ]
+    """Stages in which kernels were compiled although they should have been warm."""
+    found = []
+    for stage in stages(run):
+        waited_ns, compiled = stage.cost.compile_ns or 0, stage.cost.kernels_compiled
+        if compiled and waited_ns > WORTH_SAYING_NS:
+            numbers = {"stage": stage.name, "seconds": round(waited_ns / 1e9, 4), "compiled": compiled}
+            found.append(Doubt(kind="compiled_in_stage", numbers=numbers))
+    return found

@@ -38,6 +38,7 @@ class Reading:
     thread_ns: int | None = None
     children_ns: int | None = None
     compile_ns: int | None = None
+    compile_cpu_ns: int | None = None
     kernels_compiled: int | None = None
     minor_faults: int | None = None
     major_faults: int | None = None
@@ -98,6 +99,7 @@ class ProcessMeter:
         self._clear = _open(proc / "clear_refs", os.O_WRONLY)
         self._psutil = psutil.Process() if self._status is None else None
         self.peak_memory = WITHIN_SPAN if self._status is not None and self._can_reset() else SINCE_START
+        self._doubts = self._missing()
 
     def now_ns(self) -> int:
         return time.perf_counter_ns()
@@ -119,7 +121,7 @@ class ProcessMeter:
             if peak is None:
                 peak = own.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         if self.compilation is not None:
-            values |= {"compile_ns": self.compilation.total_ns, "kernels_compiled": self.compilation.compiled}
+            values |= self.compilation.totals()
         return Reading(
             wall_ns=time.perf_counter_ns(),
             thread_ns=time.thread_time_ns(),
@@ -133,6 +135,9 @@ class ProcessMeter:
             os.write(self._clear, _RESET_PEAK)
 
     def doubts(self) -> list[Doubt]:
+        return list(self._doubts)
+
+    def _missing(self) -> list[Doubt]:
         found = []
         if self._io is None:
             found.append(Doubt(kind="no_io_counters"))

@@ -13,23 +13,24 @@ from rich.text import Text
 from hdrmx.record import (
     COMPILE,
     SETUP,
-    Cost,
     DataSet,
     Machine,
     Record,
     Span,
+    compilation_cpu_ns,
     compilation_ns,
     joined,
+    net_cpu_ns,
     net_ns,
     pipeline_ns,
     stages,
-    total,
 )
-from hdrmx.report.words import doubt_text, findings
+from hdrmx.report.words import INVALIDATING, doubt_text, findings
 
 WIDTH = 100
 MISSING = "-"
 DEPTH = 2  # levels of spans below the run that are shown
+SHORT_NS = 1_000_000  # below this processor time is too coarse for `busy`
 HOT, WARM = 0.5, 0.2  # shares from which a stage is red, yellow
 
 
@@ -70,7 +71,7 @@ class _Row:
     name: str
     depth: int
     wall_ns: int
-    cost: Cost
+    cpu_ns: int | None
     share: float | None
     peak_bytes: int | None
     span: Span | None
@@ -82,28 +83,29 @@ def _rows(record: Record) -> Iterator[_Row]:
     run, whole, compiling = record.run, pipeline_ns(record.run), compilation_ns(record.run)
     setup = [(span, times) for span, times in joined(run.children, run.thread) if span.kind == SETUP]
     for span, times in setup:
-        wall = compiling if span.name == COMPILE else net_ns(span)
-        yield _Row(_named(span, times, run), 0, wall, span.cost, None, span.peak_bytes, None, "dim")
-    if compiling and COMPILE not in (span.name for span, _ in setup):
-        yield _Row(COMPILE, 0, compiling, Cost(), None, None, None, "dim")
+        if span.name != COMPILE:
+            yield _Row(_named(span, times, run), 0, net_ns(span), net_cpu_ns(span), None, span.peak_bytes, None, "dim")
+    peak = next((span.peak_bytes for span, _ in setup if span.name == COMPILE), None)
+    if compiling or peak is not None:
+        yield _Row(COMPILE, 0, compiling, compilation_cpu_ns(run), None, peak, None, "dim")
     ours = stages(run)
     for stage in ours:
         yield from _stage_rows(stage, 0, run, whole)
-    peak = max((s.peak_bytes for s in ours if s.peak_bytes is not None), default=None)
-    sums = Span(name="pipeline", cost=total([s.cost for s in ours]), counts=_pipeline_counts(ours), peak_bytes=peak)
-    yield _Row(sums.name, 0, whole, sums.cost, 1.0 if whole else None, peak, sums, "bold")
-    yield _Row("whole run", 0, run.cost.wall_ns, run.cost, None, run.peak_bytes, None, "dim")
+    cpu = [net_cpu_ns(s) for s in ours]
+    peaks = [s.peak_bytes for s in ours if s.peak_bytes is not None]
+    sums = Span(name="pipeline", counts=_pipeline_counts(ours), peak_bytes=max(peaks, default=None))
+    all_cpu = sum(n for n in cpu if n is not None) if None not in cpu else None
+    yield _Row(sums.name, 0, whole, all_cpu, 1.0 if whole else None, sums.peak_bytes, sums, "bold")
+    yield _Row("whole run", 0, run.cost.wall_ns, run.cost.cpu_ns, None, run.peak_bytes, None, "dim")
 
 
-def _stage_rows(span: Span, depth: int, parent: Span, whole: int) -> Iterator[_Row]:
+def _stage_rows(span: Span, depth: int, parent: Span, whole: int, times: int = 1) -> Iterator[_Row]:
     share = net_ns(span) / whole if whole else None
     style = ("red" if share >= HOT else "yellow" if share >= WARM else "") if share is not None else ""
-    yield _Row(_named(span, 1, parent), depth, net_ns(span), span.cost, share, span.peak_bytes, span, style)
+    yield _Row(_named(span, times, parent), depth, net_ns(span), net_cpu_ns(span), share, span.peak_bytes, span, style)
     if depth + 1 < DEPTH:
-        for child, times in joined(span.children, span.thread):
-            for row in _stage_rows(child, depth + 1, span, whole):
-                name = row.name + (f" x{times}" if times > 1 else "")
-                yield _Row(name, row.depth, row.wall_ns, row.cost, row.share, row.peak_bytes, row.span, row.style)
+        for child, n in joined(span.children, span.thread):
+            yield from _stage_rows(child, depth + 1, span, whole, n)
 
 
 def _named(span: Span, times: int, parent: Span) -> str:
@@ -137,14 +139,14 @@ def _stage_table(record: Record, width: int) -> Table:
 
 
 def _cells(row: _Row) -> list[str]:
-    wall, cpu = row.wall_ns / 1e9, row.cost.cpu_ns
+    wall, cpu = row.wall_ns / 1e9, row.cpu_ns
     frames = pixels = stored = None
     if row.span is not None:
         frames, pixels, stored = (row.span.count(name) for name in ("frames", "pixels", "bytes_in"))
     return [
         _seconds(row.wall_ns),
         _seconds(cpu),
-        f"{cpu / row.cost.wall_ns:.2f}" if cpu is not None and row.cost.wall_ns else MISSING,
+        f"{cpu / row.wall_ns:.2f}" if cpu is not None and row.wall_ns >= SHORT_NS else MISSING,
         f"{row.share:.1%}" if row.share is not None else MISSING,
         f"{row.peak_bytes / 1e6:.0f}" if row.peak_bytes is not None else MISSING,
         _rate(frames, wall),
@@ -172,17 +174,28 @@ def _work_table(record: Record) -> Table | None:
     table = Table(box=None, padding=(0, 1), pad_edge=False, show_edge=False, header_style="underline")
     for name in ("work", "counter"):
         table.add_column(name, no_wrap=True, min_width=14)
-    for name in ("total", "per frame", "ns each"):
+    for name in ("total", "per frame", "time each"):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in stages(record.run):
-        frames = stage.count("frames")
-        for i, name in enumerate(_counter_names(stage)):
-            n = stage.count(name) or 0
-            each = f"{n / frames:,.4g}" if frames and name != "frames" else MISSING
-            if frames and n / frames >= 1000:
-                each = f"{n / frames:,.0f}"
-            table.add_row("" if i else stage.name, name, f"{n:,}", each, _rate(net_ns(stage), n))
+        frames = stage.count("frames") or 0
+        counters = [(name, n) for name in _counter_names(stage) if (n := stage.count(name))]
+        for i, (name, n) in enumerate(counters):
+            each = _each_ns(net_ns(stage) / n) if n >= frames else MISSING
+            table.add_row("" if i else stage.name, name, f"{n:,}", _per_frame(name, n, frames), each)
     return table if table.row_count else None
+
+
+def _per_frame(name: str, n: int, frames: int) -> str:
+    if not frames or name == "frames":
+        return MISSING
+    return f"{n / frames:,.0f}" if n / frames >= 1000 else f"{n / frames:.4g}"
+
+
+def _each_ns(ns: float) -> str:
+    for limit, unit in ((1e3, "ns"), (1e6, "us"), (1e9, "ms")):
+        if ns < limit:
+            return f"{ns / limit * 1e3:.3g} {unit}"
+    return f"{ns / 1e9:.3g} s"
 
 
 def _counter_names(stage: Span) -> list[str]:
@@ -237,9 +250,10 @@ def _value(value: object) -> str:
 
 
 def _doubts(record: Record) -> Iterator[Text]:
-    if record.doubts:
+    others = [doubt for doubt in record.doubts if doubt.kind not in INVALIDATING]  # those are among the findings
+    if others:
         yield Text("\nbear in mind", "underline")
-        yield from (Text(f"{doubt_text(doubt)}") for doubt in record.doubts)
+        yield from (Text(f"{doubt_text(doubt)}") for doubt in others)
 
 
 def _files(record: Record, folder: str) -> Iterator[Text]:

@@ -35,7 +35,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
     ),
 }
 NEGLIGIBLE = 0.02  # a finding that is worth less than this share of the pipeline's time isn't told
-_INVALIDATING = ("under_pressure", "stolen_time", "throttled")
+INVALIDATING = ("under_pressure", "stolen_time", "throttled")
 
 
 def doubt_text(doubt: Doubt) -> str:
@@ -82,7 +82,7 @@ def _stopped(record: Record) -> Iterator[Finding]:
 
 def _doubted(record: Record) -> Iterator[Finding]:
     for doubt in record.doubts:
-        if doubt.kind in _INVALIDATING:
+        if doubt.kind in INVALIDATING:
             yield Finding(f"Timings are open to doubt: {doubt_text(doubt)}.", 1e9)
 
 

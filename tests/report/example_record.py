@@ -20,7 +20,12 @@ def example() -> Record:
     find = Span(
         name="find_spots",
         start_ns=1_650_000_000,
-        cost=replace(cost(2550, 2600, 40, minor_faults=12_000), compile_ns=50_000_000, kernels_compiled=2),
+        cost=replace(
+            cost(2550, 2600, 40, minor_faults=12_000),
+            compile_ns=50_000_000,
+            compile_cpu_ns=40_000_000,
+            kernels_compiled=2,
+        ),
         peak_bytes=310_500_000,
         counts={
             "frames": 320,
