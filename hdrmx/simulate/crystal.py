@@ -76,7 +76,7 @@ def reflections(settings: Simulate, d_min: float) -> Reflections:
     asu = _to_asu(hkl, group, cell)
     is_centric = ops.centric_flag_array(hkl).astype(bool)
     is_plus = _is_plus(hkl, asu, ops) | is_centric
-    d = cell.calculate_d_array(hkl)
+    d = cell.calculate_d_array(asu)  # of asu, so that equivalents agree to the last bit
     keys = pack(asu)
     epsilon = ops.epsilon_factor_without_centering_array(hkl)
     energy = _e_squared(settings.seed, keys, is_centric)
