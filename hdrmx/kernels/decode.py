@@ -113,7 +113,9 @@ def _bad(frame: Frame, reason: str) -> BadFrame:
 
 
 def _payload(frame: Frame) -> npt.NDArray[np.uint8]:
-    return np.ascontiguousarray(frame.load(), np.uint8).reshape(-1)
+    payload = np.ascontiguousarray(frame.load(), np.uint8).reshape(-1)[:]
+    payload.flags.writeable = False  # always: numba compiles again for the other kind
+    return payload
 
 
 def _unsigned(pixels: npt.NDArray) -> npt.NDArray:
