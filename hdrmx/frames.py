@@ -59,6 +59,10 @@ class FrameSource(Protocol):
         """What the user named: a path or template."""
 
     @property
+    def template(self) -> str:
+        """Where other programs find the same frames: the HDF5 file, or the path with # for the image number."""
+
+    @property
     def geometry(self) -> Geometry: ...
 
     @property

@@ -16,6 +16,7 @@ from hdrmx.errors import InputError
 from hdrmx.frames import Frame
 from hdrmx.io.eiger_legacy import is_legacy, legacy_scan, read_legacy
 from hdrmx.io.hdf5_chunks import FLETCHER32, GZIP, SHUFFLE, Files, FrameStack, describe
+from hdrmx.io.hdf5_guard import GUARD
 from hdrmx.io.hdf5_links import locate, open_hdf5, reading
 from hdrmx.io.hdf5_virtual import JoinedStack, VirtualStack, open_stack
 from hdrmx.io.nexus_geometry import read_beam, read_detector, the_detector
@@ -38,6 +39,10 @@ class NexusSource:
 
     @property
     def name(self) -> str:
+        return self._name
+
+    @property
+    def template(self) -> str:
         return self._name
 
     @property
@@ -82,8 +87,9 @@ def open_nexus(path: str | Path, images: range | None = None) -> NexusSource:
     InputError : missing or damaged file, link or header; several scans; no frames; the message says which
     """
     path, files = Path(path), Files()
+    GUARD.rehearse(path)
     try:
-        with open_hdf5(path) as file:
+        with open_hdf5(path) as file, header(path, "the file"):
             entry = _the_entry(file, path)
             group, names = _data_of(entry, path)
             stack = _stack_of(group, names, path, files, images)
@@ -109,7 +115,8 @@ def read_geometry(path: str | Path) -> Geometry:
     InputError : as `open_nexus`
     """
     path = Path(path)
-    with open_hdf5(path) as file:
+    GUARD.rehearse(path)
+    with open_hdf5(path) as file, header(path, "the file"):
         entry = _the_entry(file, path)
         group, names = _data_of(entry, path)
         data = item(group, names[0]) if len(names) == 1 and not LINKED.match(names[0]) else None
