@@ -40,8 +40,7 @@ def choose_grid(max_cell: float, d_min: float | None = None, n: int = GRID) -> G
     """
     finest = REACH * max_cell / n
     limit = finest if d_min is None else max(finest, d_min)
-    points = min(n, max(64, scipy.fft.next_fast_len(int(np.ceil(REACH * max_cell / limit)), real=True)))
-    points += points % 2
+    points = min(n, max(64, 2 * scipy.fft.next_fast_len(int(np.ceil(0.5 * REACH * max_cell / limit)), real=True)))
     return Grid(points, limit, 2.0 / (limit * points))
 
 
