@@ -187,11 +187,40 @@ class Index(Settings):
 
 
 @dataclass(frozen=True)
+class Refine(Settings):
+    """Crystal and detector fitted to the indexed spots: a static cycle, then one with a crystal that varies."""
+
+    scan_varying: str = param(
+        "auto", "let orientation and cell vary along the scan; auto: where the spots suffice", choices=("auto", "never")
+    )
+    interval_deg: float | None = param(
+        36.0,
+        "distance of the points between which the crystal varies smoothly; auto: as fine as the data bear out",
+        unit="deg",
+        low=0.1,
+    )
+    outliers: str = param(
+        "mcd", "how spots that don't fit are found, before each cycle", choices=("mcd", "tukey", "none")
+    )
+    outlier_probability: float = param(
+        0.975, "quantile of chi squared beyond which mcd rejects a spot", low=0.5, high=0.9999999
+    )
+    tukey_iqr: float = param(1.5, "interquartile ranges outside the quartiles beyond which tukey rejects", low=0)
+    hold: str = param(
+        "", "parts that stay: of distance, shift1, shift2, tau1, tau2, tau3, detector, cell, orientation (a,b,...)"
+    )
+    beam: str = param("", "parts of the beam that are refined: of in_plane, out_of_plane, wavelength (a,b,...)")
+    per_degree: float = param(0.0, "spots a degree that are fitted; 0: all", low=0)
+    max_steps: int = param(100, "most passes over the spots in a cycle", low=1)
+
+
+@dataclass(frozen=True)
 class Params:
     """The settings of all stages."""
 
     find_spots: FindSpots = field(default_factory=FindSpots)
     index: Index = field(default_factory=Index)
+    refine: Refine = field(default_factory=Refine)
 
 
 def stage_name(settings: type) -> str:

@@ -25,7 +25,7 @@ CONVERGED = 1e-7
 
 # Neighbouring sample points are tied by this standard deviation (rad, strain): far too loose to be felt where there are
 # reflections, but where there are none (a blank stretch, a beam stop's shadow) the crystal stays as it was before.
-TIE = 0.005
+TIE = 0.0005
 
 
 @dataclass(frozen=True)

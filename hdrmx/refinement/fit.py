@@ -21,18 +21,20 @@ from hdrmx.refinement.uncertainty import uncertainties
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-# Volume of the parallelepiped of the unit vectors of s0, s1 and spindle: below, the angle is too ill determined.
-CLOSE_TO_SPINDLE = 0.02
+# So close to the plane of spindle and beam the angle of a reflection is too ill determined: |(s1 x s0).spindle| in
+# 1/A^2, as DIALS counts it, and as a fraction of |s1 x s0| (zeta), which is what matters at short wavelengths.
+CLOSE_TO_SPINDLE, SMALLEST_ZETA = 0.02, 0.02
 FEWEST_PER_PARAMETER = 5
-BLOCK_DEG, FEWEST_PER_BLOCK = 18.0, 200  # runs of frames in which outliers are looked for
+BLOCK_DEG, FEWEST_PER_BLOCK = 18.0, 80  # runs of frames in which outliers are looked for
 # A detector's distance or tilt that the data determine no better than this (fraction; rad) is held: the sphere is so
 # flat, or the scan so narrow, that cell and orientation take up any change of it.
-LOOSE_DISTANCE, LOOSE_TILT = 0.003, 0.03
+LOOSE_DISTANCE, LOOSE_TILT = 0.003, 0.01
+LOOSE_PARTS = (("distance", ("distance",)), ("tilts", ("tau2", "tau3")), ("turn about its normal", ("tau1",)))
 # What is held, in turn, when the reflections are too few for all.
 HOLD_ORDER = (
-    ("detector tilts", {"tau1", "tau2", "tau3"}),
+    ("detector tilts", {"tau2", "tau3"}),
     ("detector distance", {"distance"}),
-    ("detector and beam", {"shift1", "shift2", "in_plane", "out_of_plane", "wavelength"}),
+    ("detector and beam", {"tau1", "shift1", "shift2", "in_plane", "out_of_plane", "wavelength"}),
     ("cell", {"cell"}),
 )
 
@@ -158,10 +160,10 @@ def _fit(
 def near_spindle(obs: Observations, geometry: Geometry) -> Mask:
     """(n,) True where the spindle, s0 and s1 (as observed) lie nearly in one plane."""
     assert geometry.goniometer is not None
-    beam = geometry.beam
-    s1 = observed_s1(geometry.detector, beam, obs.panel, obs.slow, obs.fast) * beam.wavelength_A
-    across = np.cross(np.asarray(beam.direction), geometry.goniometer.lab_axis)
-    return np.asarray(np.abs(s1 @ across) < CLOSE_TO_SPINDLE)
+    s0 = geometry.beam.s0
+    across = np.cross(observed_s1(geometry.detector, geometry.beam, obs.panel, obs.slow, obs.fast), s0)
+    volume = np.abs(across @ geometry.goniometer.lab_axis)
+    return np.asarray((volume <= CLOSE_TO_SPINDLE) | (volume <= SMALLEST_ZETA * np.linalg.norm(across, axis=1)))
 
 
 def find_outliers(
@@ -235,9 +237,9 @@ def _held(model: Parametrisation, n_used: int) -> tuple[Parametrisation, tuple[s
 def _undetermined(chosen: Data, model: Parametrisation, n_used: int) -> tuple[Parametrisation, tuple[str, ...]]:
     """The parametrisation without a distance, then without tilts, that cell and orientation would take up."""
     notes: tuple[str, ...] = ()
-    for name, parts in (("distance", ("distance",)), ("tilts", ("tau1", "tau2", "tau3"))):
+    for name, parts in LOOSE_PARTS:
         asked = [p for p in parts if p in model.free.detector]
-        if name == "tilts" and "out_of_plane" in model.free.beam:  # the beam turns with them: see `Free`
+        if name != "distance" and "out_of_plane" in model.free.beam:  # the beam turns with them: see `Free`
             continue
         if not asked or not (model.free.cell or model.free.orientation):
             continue
