@@ -30,6 +30,9 @@ MAX_DIFFERENCES = 40000
 MAX_POINTS = 1500  # that the shift is searched with
 STEP = 0.12  # of a reciprocal spacing
 LATTICES = 3  # tried, best first
+LOW_SHARE = 0.5  # of the spots, those of low resolution, on which errors of the lattice weigh least
+ROUNDS = 4  # a large shift bends the differences too: the lattice is sought again with the shift applied
+SETTLED_MM = 0.1
 MAX_STEPS = 400  # of the search to either side
 
 Sweep = tuple[pd.DataFrame, Geometry]
@@ -52,9 +55,28 @@ def search_beam_centre(
     the mean over spots of the product of (1 - 4 e^2)^2 of the three fractional indices, and then refined by halving.
     """
     counts: Counter[str] = Counter(beam_searches=1)
+    total: tuple[float, float] = (0.0, 0.0)
+    moved = list(sweeps)
+    found = False
+    for _ in range(ROUNDS):
+        step = _one_round(moved, longest, params, counts)
+        if step is None:
+            break
+        found = True
+        total = (total[0] + step[0], total[1] + step[1])
+        moved = [(spots, shifted(geometry, total)) for spots, geometry in sweeps]
+        if max(abs(step[0]), abs(step[1])) < SETTLED_MM:
+            break
+    return (moved if found else None), total, counts
+
+
+def _one_round(
+    sweeps: Sequence[Sweep], longest: float, params: Index, counts: Counter[str]
+) -> tuple[float, float] | None:
+    """The shift (fast, slow) mm that the best of the lattices asks for."""
     points = map_sweeps(sweeps)
     if len(points) < params.min_spots:
-        return None, (0.0, 0.0), counts
+        return None
     lattices, work = _lattices_of_differences(points, longest, params)
     counts.update(work)
     best_score, best_shift = 0.0, None
@@ -63,10 +85,7 @@ def search_beam_centre(
         counts["beam_positions"] += tried
         if score > best_score:
             best_score, best_shift = score, shift
-    if best_shift is None:
-        return None, (0.0, 0.0), counts
-    moved = [(spots, shifted(geometry, best_shift)) for spots, geometry in sweeps]
-    return moved, best_shift, counts
+    return best_shift
 
 
 def shifted(geometry: Geometry, shift_mm: tuple[float, float]) -> Geometry:
@@ -140,7 +159,8 @@ def _best_shift(
 def _linear(sweeps: Sequence[Sweep], points: Points, A: Floats) -> tuple[Floats, Floats, Floats]:
     """Fractional indices (n, 3) of a thinned set of points and their changes per mm of shift along fast and slow."""
     size = 0.5  # mm
-    thin = np.linspace(0, len(points) - 1, min(len(points), MAX_POINTS)).astype(np.int64)
+    low = np.argsort(points.d_star, kind="stable")[: max(int(LOW_SHARE * len(points)), 50)]
+    thin = np.sort(low)[np.linspace(0, len(low) - 1, min(len(low), MAX_POINTS)).astype(np.int64)]
     inverse = np.linalg.inv(A)
 
     def indices(shift: tuple[float, float]) -> Floats:

@@ -21,7 +21,7 @@ from hdrmx.indexing.known import centring_of, match_cell, parse_cell, parse_spac
 from hdrmx.indexing.lattices import misorientation_deg
 from hdrmx.indexing.max_cell import MULTIPLIER, max_cell
 from hdrmx.indexing.reciprocal import Floats, Points, map_sweeps
-from hdrmx.indexing.score import Fit
+from hdrmx.indexing.score import Fit, evaluate
 from hdrmx.indexing.search import chance_gain, find_lattices
 from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Index
@@ -30,7 +30,8 @@ from hdrmx.refinement.symmetry import to_matrix
 
 CLOSE_GAIN = 0.9  # of the best lattice's gain: others above it are refined too
 MOST_REFINED = 4
-POOR = 0.5  # fraction indexed below which the beam centre is doubted
+POOR_FRACTION = 0.5  # of spots indexed, below which the beam centre is doubted
+POOR_GAIN = 5.5  # nats a spot; right lattices reach 6 to 8, those that fit a wrong beam centre below 5
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _first_lattice(
             model = _attempt(sweeps, params, known, longest, counts)
         except IndexFailure as error:
             failure = error
-        if model is not None and (params.beam_search == "never" or _fraction(model) >= POOR):
+        if model is not None and (params.beam_search == "never" or not _is_doubtful(model, params)):
             return model, counts, ()
         if params.beam_search == "never" and failure is not None:
             raise failure
@@ -210,7 +211,7 @@ def _first_lattice(
         except IndexFailure as error:
             failure = failure or error
         else:
-            if model is None or _fraction(again) > _fraction(model):
+            if model is None or _gain(again, params) > _gain(model, params):
                 text = f"the beam centre was moved by {shift[0]:.2f} mm along fast and {shift[1]:.2f} mm along slow"
                 return again, counts, (text,)
     if model is not None:
@@ -218,8 +219,15 @@ def _first_lattice(
     raise failure or advice.no_lattice(sweeps, longest, params, None)
 
 
-def _fraction(model: Model) -> float:
-    return model.assignment.n_indexed / max(len(model.points), 1)
+def _gain(model: Model, params: Index) -> float:
+    """Nats a spot that the first lattice explains."""
+    found = evaluate(np.asarray(model.crystals[0].A, float), model.points.r, params.tolerance)
+    return 0.0 if found is None else found.gain / len(model.points)
+
+
+def _is_doubtful(model: Model, params: Index) -> bool:
+    """Too few spots explained, or too loosely, for the geometry to be right."""
+    return model.assignment.n_indexed < POOR_FRACTION * len(model.points) or _gain(model, params) < POOR_GAIN
 
 
 def _attempt(sweeps: Sequence[Sweep], params: Index, known: _Known, longest: float, counts: Counter[str]) -> Model:
