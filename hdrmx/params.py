@@ -116,6 +116,7 @@ class Simulate(Settings):
     )
     ice: float = param(0.0, "height of the strongest ice ring above the background", unit="count/px", low=0)
     beam_stop_mm: float = param(1.5, "radius of the beam stop's shadow on the detector; 0: none", unit="mm", low=0)
+    beam_stop_masked: bool = param(False, "the pixel mask knows of the beam stop's shadow (NXmx only)")
     dead_fraction: float = param(1e-4, "fraction of pixels that are dead and masked", low=0, high=0.5)
     hot_fraction: float = param(2e-5, "fraction of pixels that are noisy and masked", low=0, high=0.5)
     hot_unmasked: int = param(0, "noisy pixels that the mask does not know of", low=0)

@@ -14,7 +14,7 @@ from hdrmx.simulate.geometry import LAYOUTS
 from hdrmx.simulate.rng import For, generator
 
 # Bits of the NXmx pixel_mask.
-GAP, DEAD, NOISY = 1, 1 << 1, 1 << 4
+GAP, DEAD, NOISY, SHADED = 1, 1 << 1, 1 << 4, 1 << 8
 HOLDER_MM = 0.6  # width of the beam stop's holder, which comes from the top
 
 
@@ -40,7 +40,10 @@ def defects(settings: Simulate, geometry: Geometry) -> Defects:
     mask.flat[picked[n_dead : n_dead + n_noisy]] = NOISY
     hot = np.sort(picked[n_dead + n_noisy :])
     transmission = beam_stop(settings, geometry)
+    shaded = transmission < 255
     transmission[mask != 0] = 0
+    if settings.beam_stop_masked:
+        mask[shaded] |= SHADED
     return Defects(mask, transmission, hot.astype(np.int64), 10.0 ** rng.uniform(0.5, 3.5, hot.size))
 
 
@@ -78,5 +81,5 @@ def read_out(counts, masked, saturation, marks, out):  # type: ignore[no-untyped
 
 
 def codes(mask: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
-    """(slow, fast) codes of `read_out` from mask bits."""
-    return np.where(mask == 0, 0, np.where(mask & GAP, 1, 2)).astype(np.uint8)
+    """(slow, fast) codes of `read_out` from mask bits; a shaded pixel counts all the same."""
+    return np.where(mask & GAP, 1, np.where(mask & (DEAD | NOISY), 2, 0)).astype(np.uint8)

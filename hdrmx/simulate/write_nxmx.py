@@ -114,19 +114,28 @@ class NxmxSink:
         if layout == "links":
             data.attrs["signal"] = "data_000001"
             return
-        shape = self._mask.shape
-        virtual = h5py.VirtualLayout((self._n, *shape), self._dtype)
-        at = 0
-        for name, n in self._parts:
-            virtual[at : at + n] = h5py.VirtualSource(name, DATA, (n, *shape))
-            at += n
-        data.create_virtual_dataset("data", virtual, fillvalue=0)
+        _virtual(data, self._parts, self._mask.shape, self._dtype)
 
     def abandon(self) -> None:
         """Close after a failure, whatever the state."""
         if self._file is not None:
             with contextlib.suppress(OSError, RuntimeError, ValueError):
                 self._file.close()
+
+
+def _virtual(group: h5py.Group, parts: list[tuple[str, int]], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """The virtual data set of all parts; by hand, since h5py's own would keep the time of day in the file."""
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_layout(h5py.h5d.VIRTUAL)
+    plan.set_obj_track_times(False)
+    total = sum(n for _, n in parts)
+    space, at = h5py.h5s.create_simple((total, *shape)), 0
+    for name, n in parts:
+        space.select_hyperslab((at, *(0 for _ in shape)), (n, *shape))
+        plan.set_virtual(space, name.encode(), DATA.encode(), h5py.h5s.create_simple((n, *shape)))
+        at += n
+    space.select_all()
+    h5py.h5d.create(group.id, b"data", h5py.h5t.py_create(dtype), space, plan)
 
 
 def stem(name: str) -> str:
