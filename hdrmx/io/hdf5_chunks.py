@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from hdrmx.errors import BadFrame, InputError
 from hdrmx.frames import Codec, Frame
+from hdrmx.io.foreign import ForeignReader
 from hdrmx.io.hdf5_links import LIBRARY_ERRORS, open_hdf5, reading
 
 BITSHUFFLE, LZ4, GZIP, SHUFFLE, FLETCHER32 = 32008, 32004, 1, 2, 3  # registered HDF5 filters
@@ -46,11 +47,11 @@ class Files:
         self._descriptors: dict[Path, int] = {}
         self._lock = threading.Lock()
         self._at_close: list[Callable[[], None]] = []
-        self._closed = False
+        self.closed = False
 
     def descriptor(self, path: Path) -> int:
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise OSError("the source has been closed")
             if path not in self._descriptors:
                 self._descriptors[path] = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -61,7 +62,7 @@ class Files:
 
     def close(self) -> None:
         with self._lock:
-            self._closed = True
+            self.closed = True
             descriptors, self._descriptors = self._descriptors, {}
         for descriptor in descriptors.values():
             os.close(descriptor)
@@ -175,14 +176,16 @@ class StoredStack:
         return pixels
 
     def _foreign(self, i: int, index: int) -> npt.NDArray[np.uint8]:
-        pixels = self._reader.read(i, index).view(self.stored).astype(self.dtype, copy=False)
-        return pixels.reshape(-1).view(np.uint8)
+        with self._lock:
+            reader = self._reader
+        if self.files.closed:
+            raise BadFrame(self.where, index, "the source has been closed")
+        pixels = reader.read(i, index).view(self.stored.newbyteorder("="))
+        return pixels.astype(self.dtype, copy=False).view(np.uint8)
 
     @functools.cached_property
-    def _reader(self):  # type: ignore[no-untyped-def]
-        from hdrmx.io.foreign import ForeignReader
-
-        reader = ForeignReader(self.path, self.name, self.shape, self.stored)
+    def _reader(self) -> ForeignReader:
+        reader = ForeignReader(self.path, self.name, self.shape[1:], self.stored.newbyteorder("="))
         self.files.at_close(reader.close)
         return reader
 

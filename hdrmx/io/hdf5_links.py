@@ -15,6 +15,7 @@ from typing import NamedTuple
 import h5py
 
 from hdrmx.errors import InputError
+from hdrmx.io.hdf5_guard import GUARD
 
 MAX_LINKS = 32
 LIBRARY_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, MemoryError, IndexError)
@@ -36,7 +37,10 @@ def _opened(path: Path) -> h5py.File:
     try:
         with path.open("rb"):
             pass
+        GUARD.walk(path)
         return h5py.File(path, "r", locking=False)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(path, "no such file", "check the path") from None
     except IsADirectoryError:
