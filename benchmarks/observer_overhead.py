@@ -31,9 +31,9 @@ from hdrmx.pipeline import process
 WAYS = ("unobserved", "spans", "spans and sampling")
 
 
-def seconds(way: str, source: FrameSource, threads: int) -> tuple[float, int]:
-    """Wall time of one run, and how many spans it had."""
-    begin = time.perf_counter_ns()
+def seconds(way: str, source: FrameSource, threads: int) -> tuple[float, float, int]:
+    """Wall and processor time of one run, and how many spans it had."""
+    begin, cpu = time.perf_counter_ns(), time.process_time_ns()
     if way == "unobserved":
         process(source, Params(), unobserved, threads=threads)
         spans = 0
@@ -42,7 +42,7 @@ def seconds(way: str, source: FrameSource, threads: int) -> tuple[float, int]:
         with Sampler() if "sampling" in way else contextlib.nullcontext():
             process(source, Params(), recorder, threads=threads)
         spans = len(list(recorder.finish().walk()))
-    return (time.perf_counter_ns() - begin) / 1e9, spans
+    return (time.perf_counter_ns() - begin) / 1e9, (time.process_time_ns() - cpu) / 1e9, spans
 
 
 def span_price_us(n: int = 2000) -> float:
@@ -71,26 +71,29 @@ def main() -> None:
     parser.add_argument("--images")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--no-sampling", action="store_true")
     arguments = parser.parse_args()
     source = open_source(arguments.data, parse_images(arguments.images))
     warm_up(source.dtype)
-    for way in WAYS:
+    ways = WAYS[:2] if arguments.no_sampling else WAYS
+    for way in ways:
         seconds(way, source, arguments.jobs)
-    order, times, spans = random.Random(1), {way: [] for way in WAYS}, {}
+    order, spans = random.Random(1), {}
+    times: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in ("wall", "CPU")}
     for _ in range(arguments.rounds):
-        for way in order.sample(WAYS, len(WAYS)):
-            taken, spans[way] = seconds(way, source, arguments.jobs)
-            times[way].append(taken)
+        for way in order.sample(ways, len(ways)):
+            wall, cpu, spans[way] = seconds(way, source, arguments.jobs)
+            times["wall"][way].append(wall)
+            times["CPU"][way].append(cpu)
     source.close()
     print(f"one span around nothing: {span_price_us():.1f} us")
-    for way in WAYS:
-        ratios = [a / b for a, b in zip(times[way], times["unobserved"])]
-        low, high = interval(ratios)
-        middle = statistics.median(times[way])
-        print(
-            f"{way:<20} {middle:.3f} s, {spans[way]:>3} spans, ratio {statistics.median(ratios):.4f}"
-            f" ({low:.4f} to {high:.4f}, {len(ratios)} rounds)"
-        )
+    for way in ways:
+        print(f"{way}: {spans[way]} spans")
+        for kind, taken in times.items():
+            ratios = [a / b for a, b in zip(taken[way], taken["unobserved"])]
+            low, high = interval(ratios)
+            ratio = f"ratio {statistics.median(ratios):.4f} ({low:.4f} to {high:.4f}, {len(ratios)} rounds)"
+            print(f"  {kind:<5} {statistics.median(taken[way]):.3f} s, {ratio}")
 
 
 if __name__ == "__main__":
