@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from hdrmx.kernels import bits
 from hdrmx.kernels.intrinsics import gather_plane
 
 TILE_ROWS = 64
@@ -54,9 +55,10 @@ def screen(frame, mask, width, first, limit, lines, best_slope, narrow, wide, re
     narrow, wide : `Lanes` of 16 and 32 bits
     columns : the panel's width
     valid : (panel height, words) uint64, the panel's mask, 64 pixels a word
-    marked : (panel height, words) uint64, set here
+    marked : `bits.BitMap`, set here
     """
     height = len(valid)
+    bits.clear(marked)
     for r0 in range(0, height, TILE_ROWS):
         r1 = min(height, r0 + TILE_ROWS)
         for c0 in range(0, columns, TILE_COLUMNS):
@@ -87,7 +89,9 @@ def screen(frame, mask, width, first, limit, lines, best_slope, narrow, wide, re
                     frame, mask, width, first, columns, limit, line, wide, reach, r0, r1, c0, c1, height, valid, marked
                 )
             else:
-                marked[r0:r1, c0 // 64 : (c1 + 63) // 64] = valid[r0:r1, c0 // 64 : (c1 + 63) // 64]
+                for i in range(r0, r1):
+                    for j in range(c0 // 64, (c1 + 63) // 64):
+                        bits.put(marked, i, j, valid[i, j])
 
 
 @njit(cache=True, nogil=True)
@@ -110,7 +114,7 @@ def _tile(frame, mask, width, first, columns, limit, line, lanes, reach, r0, r1,
         slot = slot + 1 if slot < rows - 1 else 0
         if t - reach >= r0:
             _sum_along(column, sums, c1 - c0, reach, line[1])
-            _pack(sums, valid[t - reach], marked[t - reach], c0 // 64, (c1 + 63) // 64)
+            _pack(sums, valid[t - reach], marked, t - reach, c0 // 64, (c1 + 63) // 64)
 
 
 @njit(cache=True, nogil=True)
@@ -166,11 +170,13 @@ def _sum_7(column, sums, floor):
 
 
 @njit(cache=True, nogil=True)
-def _pack(sums, valid, marked, first, last):
-    """The signs of the sums as words first to last of the row."""
+def _pack(sums, valid, marked, i, first, last):
+    """The signs of the sums as words first to last of row i."""
     sign = 8 * sums.itemsize - 1
     for j in range(first, last):
-        marked[j] = gather_plane(sums, 64 * (j - first), sign) & valid[j]
+        word = gather_plane(sums, 64 * (j - first), sign) & valid[j]
+        if word != bits.ZERO:
+            bits.put(marked, i, j, word)
 
 
 @njit(cache=True, nogil=True)

@@ -16,8 +16,6 @@ from numba import njit
 from hdrmx.kernels import bits
 from hdrmx.kernels.threshold_limits import BIG, WIDER_px
 
-_ONE, _ZERO = np.uint64(1), np.uint64(0)
-
 
 class Sums(NamedTuple):
     """Work buffers of one row of a panel: sums down the columns of a window, and runs of marked pixels."""
@@ -50,14 +48,14 @@ def dispersed(frame, mask, width, first, columns, limit, test, spread, marked, s
     limit : (low, high) trusted counts, of the frame's dtype
     test : `threshold_limits.Limits`
     spread : `threshold_limits.spread_table`
-    marked, found : (panel height, words) uint64; marked pixels are unmasked
+    marked, found : `bits.BitMap`; marked pixels are unmasked
     """
-    height = len(marked)
+    height = len(marked.words)
     reach = test.reach
     tested = 0
+    bits.clear(found)
     for i in range(height):
-        found[i, :] = _ZERO
-        n_runs = bits.runs(marked[i], sums.starts, sums.stops)
+        n_runs = bits.runs(marked, i, sums.starts, sums.stops)
         for r in range(n_runs):
             begin, end = sums.starts[r], sums.stops[r]
             a, b = max(0, begin - reach), min(columns, end + reach)
@@ -67,7 +65,7 @@ def dispersed(frame, mask, width, first, columns, limit, test, spread, marked, s
                 at = first + k * width + a
                 _add_columns(frame[at : at + b - a], mask[at : at + b - a], limit, m, x, y)
             row = first + i * width
-            tested += _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found[i])
+            tested += _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found, i)
     return tested
 
 
@@ -85,7 +83,7 @@ def _add_columns(pixels, mask, limit, m, x, y):
 
 
 @njit(cache=True, nogil=True)
-def _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found):
+def _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found, i):
     """Test the windows of pixels begin to end of one row; m, x, y are sums down columns a to b."""
     low, high = limit
     reach = test.reach
@@ -107,7 +105,7 @@ def _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found)
                 excess = m_in * v - x_in
                 passes = v > test.above and excess > test.sigma_strong * np.sqrt(test.gain * x_in * m_in)
             if passes:
-                found[c // 64] |= _ONE << np.uint64(c % 64)
+                bits.put(found, i, c // 64, bits.ONE << np.uint64(c % 64))
         if c - reach >= a:
             m_in, x_in, y_in = m_in - m[c - reach - a], x_in - x[c - reach - a], y_in - y[c - reach - a]
     return end - begin
@@ -120,12 +118,12 @@ def outstanding(frame, mask, width, first, columns, limit, test, foreground, sum
     The background of a pixel is what is not foreground in a window wider by 2 px on each side.
     Parameters as for `dispersed`; `foreground` is the eroded map of candidates.
     """
-    height = len(foreground)
+    height = len(foreground.words)
     reach = test.reach + WIDER_px
     tested = 0
+    bits.clear(found)
     for i in range(height):
-        found[i, :] = _ZERO
-        n_runs = bits.runs(foreground[i], sums.starts, sums.stops)
+        n_runs = bits.runs(foreground, i, sums.starts, sums.stops)
         row = first + i * width
         for r in range(n_runs):
             begin, end = _shorten(frame, row, sums.starts[r], sums.stops[r], test.above)
@@ -136,8 +134,8 @@ def outstanding(frame, mask, width, first, columns, limit, test, foreground, sum
             m[:], x[:] = 0.0, 0.0
             for k in range(max(0, i - reach), min(height, i + reach + 1)):
                 at = first + k * width + a
-                _add_background(frame[at : at + b - a], mask[at : at + b - a], limit, foreground[k], a, m, x)
-            tested += _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found[i])
+                _add_background(frame[at : at + b - a], mask[at : at + b - a], limit, foreground.words[k], a, m, x)
+            tested += _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found, i)
     return tested
 
 
@@ -157,14 +155,14 @@ def _add_background(pixels, mask, limit, foreground, a, m, x):
     for j in range(len(pixels)):
         v = pixels[j]
         c = a + j
-        is_foreground = (foreground[c // 64] >> np.uint64(c % 64)) & _ONE != _ZERO
+        is_foreground = (foreground[c // 64] >> np.uint64(c % 64)) & bits.ONE != bits.ZERO
         if v >= low and v <= high and v < BIG and mask[j] and not is_foreground:
             m[j] += 1.0
             x[j] += np.float64(v)
 
 
 @njit(cache=True, nogil=True)
-def _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found):
+def _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found, i):
     tested = 0
     m_in, x_in = 0.0, 0.0
     for c in range(a, min(b, begin + reach)):
@@ -177,7 +175,7 @@ def _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found):
             tested += 1
             mean = x_in / m_in if m_in >= 2.0 else 0.0
             if v >= mean + test.sigma_strong * np.sqrt(test.gain * mean):
-                found[c // 64] |= _ONE << np.uint64(c % 64)
+                bits.put(found, i, c // 64, bits.ONE << np.uint64(c % 64))
         if c - reach >= a:
             m_in, x_in = m_in - m[c - reach - a], x_in - x[c - reach - a]
     return tested
@@ -185,11 +183,17 @@ def _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found):
 
 @njit(cache=True, nogil=True)
 def gather(frame, width, first, strong, sums, slow, fast, counts):
-    """Positions within the panel and counts of the strong pixels, in raster order; returns their number."""
+    """Positions within the panel and counts of the strong pixels, in raster order; returns their number.
+
+    What doesn't fit the three arrays is counted only.
+    """
     n = 0
-    for i in range(len(strong)):
-        n_runs = bits.runs(strong[i], sums.starts, sums.stops)
+    for i in range(len(strong.words)):
+        n_runs = bits.runs(strong, i, sums.starts, sums.stops)
         for r in range(n_runs):
+            if n + sums.stops[r] - sums.starts[r] > len(slow):
+                n += sums.stops[r] - sums.starts[r]
+                continue
             for c in range(sums.starts[r], sums.stops[r]):
                 slow[n] = i
                 fast[n] = c

@@ -11,8 +11,6 @@ from numba import njit
 
 from hdrmx.kernels import bits
 
-_ONE, _ZERO = np.uint64(1), np.uint64(0)
-
 
 @njit(cache=True, nogil=True)
 def mark_seeds(index, count, n_events, seed, high, width, top, left, columns, reach, valid, marked):
@@ -25,10 +23,11 @@ def mark_seeds(index, count, n_events, seed, high, width, top, left, columns, re
     width : pixels in a row of the frame
     top, left, columns : the panel's place in the frame and its width
     reach : half-width of a window
-    valid, marked : (panel height, words) uint64; `marked` is cleared first
+    valid : (panel height, words) uint64, the panel's mask
+    marked : `bits.BitMap`, cleared first
     """
     height = len(valid)
-    marked[:] = _ZERO
+    bits.clear(marked)
     n = 0
     for e in range(n_events):
         if count[e] >= seed and count[e] <= high:
@@ -36,18 +35,18 @@ def mark_seeds(index, count, n_events, seed, high, width, top, left, columns, re
             if 0 <= i < height and 0 <= c < columns:
                 n += 1
                 for k in range(max(0, i - reach), min(height, i + reach + 1)):
-                    _set(marked[k], valid[k], max(0, c - reach), min(columns, c + reach + 1))
+                    _set(marked, k, valid[k], max(0, c - reach), min(columns, c + reach + 1))
     return n
 
 
 @njit(cache=True, nogil=True)
-def _set(marked, valid, begin, end):
-    """Set bits begin to end of a row where they are valid; at most 64 of them."""
+def _set(marked, i, valid, begin, end):
+    """Set bits begin to end of row i where they are valid; at most 63 of them."""
     j, b = begin // 64, np.uint64(begin % 64)
-    ones = (_ONE << np.uint64(end - begin)) - _ONE
-    marked[j] |= (ones << b) & valid[j]
-    if b and j + 1 < len(marked):
-        marked[j + 1] |= (ones >> (np.uint64(64) - b)) & valid[j + 1]
+    ones = (bits.ONE << np.uint64(end - begin)) - bits.ONE
+    bits.put(marked, i, j, (ones << b) & valid[j])
+    if end > 64 * (j + 1):
+        bits.put(marked, i, j + 1, (ones >> (np.uint64(64) - b)) & valid[j + 1])
 
 
 @njit(cache=True, nogil=True)
@@ -57,11 +56,11 @@ def lay_out(index, count, n_events, offset, width, top, left, columns, near, sum
     Parameters
     ----------
     offset : first event of each 256 pixels of the frame
-    near : (panel height, words) uint64
+    near : `bits.BitMap`
     frame : (pixels of the frame,) counts
     """
-    for i in range(len(near)):
-        n_runs = bits.runs(near[i], sums.starts, sums.stops)
+    for i in range(len(near.words)):
+        n_runs = bits.runs(near, i, sums.starts, sums.stops)
         row = (top + i) * width + left
         for r in range(n_runs):
             begin, end = row + sums.starts[r], row + min(columns, sums.stops[r])
@@ -76,8 +75,8 @@ def lay_out(index, count, n_events, offset, width, top, left, columns, near, sum
 @njit(cache=True, nogil=True)
 def wipe(width, top, left, columns, near, sums, frame):
     """Make the frame zero again where `lay_out` wrote."""
-    for i in range(len(near)):
-        n_runs = bits.runs(near[i], sums.starts, sums.stops)
+    for i in range(len(near.words)):
+        n_runs = bits.runs(near, i, sums.starts, sums.stops)
         row = (top + i) * width + left
         for r in range(n_runs):
             frame[row + sums.starts[r] : row + min(columns, sums.stops[r])] = 0

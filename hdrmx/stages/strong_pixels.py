@@ -119,26 +119,23 @@ class ThresholdWork:
     narrow: Lanes
     wide: Lanes
     sums: Sums
-    maps: npt.NDArray[np.uint64]  # four maps of the largest panel
+    maps: dict[tuple[int, int], tuple[bits.BitMap, ...]]  # four for each shape of panel
+    room: list[npt.NDArray]  # for strong pixels: slow, fast, counts
     laid: npt.NDArray  # flat frame for events, zero between calls
 
     @staticmethod
     def of(threshold: Threshold, *, events: bool) -> ThresholdWork:
         """Buffers for frames of `threshold`; with a frame to lay out events in where asked for."""
-        height = max(p.height for p in threshold.panels)
-        words = max(p.valid.shape[1] for p in threshold.panels)
+        shapes = {(p.height, p.columns) for p in threshold.panels}
         reach = threshold.limits.reach
         return ThresholdWork(
             narrow=make_lanes(reach, np.int16),
             wide=make_lanes(reach, np.int32),
             sums=make_sums(max(p.columns for p in threshold.panels)),
-            maps=np.zeros((4, height * words), np.uint64),
+            maps={shape: tuple(bits.empty_map(*shape) for _ in range(4)) for shape in shapes},
+            room=[np.empty(4096, dtype) for dtype in (np.int32, np.int32, np.int64)],
             laid=np.zeros(threshold.mask.size if events else 0, threshold.dtype),
         )
-
-    def map(self, which: int, like: PanelPlace) -> npt.NDArray[np.uint64]:
-        """One of the maps, in a panel's shape."""
-        return self.maps[which, : like.valid.size].reshape(like.valid.shape)
 
 
 def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWork) -> StrongPixels:
@@ -151,7 +148,7 @@ def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWo
     frame = pixels.reshape(-1)
     found = []
     for place in threshold.panels:
-        marked = work.map(0, place)
+        maps = work.maps[place.height, place.columns]
         screen(
             frame,
             threshold.mask,
@@ -165,10 +162,10 @@ def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWo
             threshold.limits.reach,
             place.columns,
             place.valid,
-            marked,
+            maps[0],
         )
-        wanted = _wanted(threshold, place, work)
-        found.append(_strong(threshold, place, frame, wanted, work))
+        _choose(threshold, place, maps)
+        found.append(_strong(threshold, place, frame, maps, work))
     return _joined(found)
 
 
@@ -179,55 +176,51 @@ def strong_in_events(threshold: Threshold, events: Events, work: ThresholdWork) 
     found = []
     for place in threshold.panels:
         at = (width, place.top, place.left)
-        marked = work.map(0, place)
+        maps = work.maps[place.height, place.columns]
         high = np.uint32(threshold.limit[1])
-        mark_seeds(*list_of, threshold.seed, high, *at, place.columns, reach, place.valid, marked)
-        wanted = _wanted(threshold, place, work)
-        near = work.map(3, place)
-        bits.dilate(wanted, max(reach, WIDER_px + 1), place.valid, near)  # all that either window sees
+        mark_seeds(*list_of, threshold.seed, high, *at, place.columns, reach, place.valid, maps[0])
+        _choose(threshold, place, maps)
+        near = maps[3]
+        bits.dilate(maps[0], max(reach, WIDER_px + 1), place.valid, near)  # all that either window sees
         lay_out(*list_of, events.offset, *at, place.columns, near, work.sums, work.laid)
-        found.append(_strong(threshold, place, work.laid, wanted, work))
+        found.append(_strong(threshold, place, work.laid, maps, work))
         wipe(*at, place.columns, near, work.sums, work.laid)
     return _joined(found)
 
 
-def _wanted(threshold: Threshold, place: PanelPlace, work: ThresholdWork) -> npt.NDArray[np.uint64]:
-    """Pixels whose window must be tested, from the marked ones (map 0); uses maps 0 to 2.
+def _choose(threshold: Threshold, place: PanelPlace, maps: tuple[bits.BitMap, ...]) -> None:
+    """Leave in map 0 the marked pixels whose window must be tested; uses map 1.
 
     Only candidates in a whole neighbourhood of candidates matter to the extended test, and every
     candidate is marked: so those marked pixels remain that belong to a whole neighbourhood of marked ones.
     """
-    marked = work.map(0, place)
     r = threshold.limits.reach - 1
-    if not threshold.limits.extended or r == 0:
-        return marked
-    core = work.map(2, place)
-    bits.erode(marked, place.columns, r, work.map(1, place), core)
-    bits.dilate(core, r, place.valid, marked)
-    return marked
+    if threshold.limits.extended and r > 0:
+        bits.erode(maps[0], place.columns, r, maps[1])
+        bits.dilate(maps[1], r, place.valid, maps[0])
 
 
 def _strong(
     threshold: Threshold,
     place: PanelPlace,
     frame: npt.NDArray,
-    wanted: npt.NDArray[np.uint64],
+    maps: tuple[bits.BitMap, ...],
     work: ThresholdWork,
 ) -> StrongPixels:
-    """Exact tests of one panel where `wanted` (map 0) says; uses maps 0 to 2."""
+    """Exact tests of one panel where map 0 says; uses maps 1 and 2."""
     width = threshold.shape[1]
     first = place.top * width + place.left
     at = (frame, threshold.mask, width, first, place.columns, threshold.limit, threshold.limits)
-    found = work.map(1, place)
-    windows = dispersed(*at, threshold.spread, wanted, work.sums, found)
+    found = maps[1]
+    windows = dispersed(*at, threshold.spread, maps[0], work.sums, found)
     if threshold.limits.extended:
-        foreground = work.map(2, place)
-        bits.erode(found, place.columns, threshold.limits.reach - 1, work.map(0, place), foreground)
-        windows += outstanding(*at, foreground, work.sums, found)
-    n = bits.count(found)
-    slow, fast = np.empty(n, np.int32), np.empty(n, np.int32)
-    counts = np.empty(n, np.int64)
-    gather(frame, width, first, found, work.sums, slow, fast, counts)
+        bits.erode(found, place.columns, threshold.limits.reach - 1, maps[2])
+        windows += outstanding(*at, maps[2], work.sums, found)
+    n = gather(frame, width, first, found, work.sums, *work.room)
+    if n > len(work.room[0]):
+        work.room[:] = [np.empty(2 * n, array.dtype) for array in work.room]
+        gather(frame, width, first, found, work.sums, *work.room)
+    slow, fast, counts = (array[:n].copy() for array in work.room)
     return StrongPixels(slow, fast, counts, np.array([0, n]), windows)
 
 
