@@ -50,13 +50,11 @@ def timed(command: list[str], cwd: Path, cpus: set[int] | None) -> Run:
 def stage_seconds(folder: Path, name: str) -> float:
     """Wall time of one stage in the record that `hdrmx profile` left in `folder`."""
     from hdrmx.io.records import read_record
+    from hdrmx.record import net_ns
 
-    spans = [read_record(folder / "record.json").root]
-    while spans:
-        span = spans.pop()
+    for span in read_record(folder).run.walk():
         if span.name == name:
-            return span.wall_ns * 1e-9
-        spans.extend(span.children)
+            return net_ns(span) * 1e-9
     raise SystemExit(f"{folder}: the record has no stage {name}")
 
 
