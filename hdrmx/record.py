@@ -24,7 +24,7 @@ class Cost:
     user_ns: int | None = None
     system_ns: int | None = None
     thread_ns: int | None = None  # processor time of the span's own thread
-    children_ns: int | None = None  # processor time of child processes that ended within the span
+    children_ns: int | None = None  # processor time of child processes, to 10 ms while they run
     compile_ns: int | None = None  # wall time in the kernel compiler, or loading from its cache
     compile_cpu_ns: int | None = None  # processor time of the threads that did so
     kernels_compiled: int | None = None

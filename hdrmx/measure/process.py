@@ -16,6 +16,7 @@ from typing import Protocol
 
 import psutil
 
+from hdrmx.measure.children import running_children_ns
 from hdrmx.measure.compilation import Compilation
 from hdrmx.record import Cost, Doubt
 
@@ -93,7 +94,7 @@ class ProcessMeter:
     """
 
     def __init__(self, proc: Path = Path("/proc/self"), compilation: Compilation | None = None) -> None:
-        self.compilation = compilation
+        self._proc, self.compilation = proc, compilation
         self._status = _open(proc / "status", os.O_RDONLY)
         self._io = _open(proc / "io", os.O_RDONLY)
         self._clear = _open(proc / "clear_refs", os.O_WRONLY)
@@ -108,11 +109,12 @@ class ProcessMeter:
         rss, peak = self._memory()
         values: dict[str, int | None] = dict(self._read_io())
         if resource is not None:
+            running_ns = running_children_ns(self._proc)  # before those that have ended: none is missed in between
             own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
             values |= {
                 "user_ns": _ns(own.ru_utime),
                 "system_ns": _ns(own.ru_stime),
-                "children_ns": _ns(ended.ru_utime + ended.ru_stime),
+                "children_ns": running_ns + _ns(ended.ru_utime + ended.ru_stime),
                 "minor_faults": own.ru_minflt,
                 "major_faults": own.ru_majflt,
                 "switches_voluntary": own.ru_nvcsw,

@@ -93,3 +93,17 @@ def test_the_science_never_imports_measurement():
     """Importing the pipeline leaves `hdrmx.measure` alone."""
     code = "import sys, hdrmx.pipeline; sys.exit('hdrmx.measure' in sys.modules or 'pyinstrument' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@linux
+def test_children_count_while_they_run_and_after():
+    spin = "import sys\nfor i in range(3_000_000): pass\nprint('done', flush=True)\nsys.stdin.read()"
+    meter = ProcessMeter()
+    before = meter.read().children_ns
+    child = subprocess.Popen([sys.executable, "-c", spin], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"done\n"
+    running = meter.read().children_ns
+    child.communicate()
+    ended = meter.read().children_ns
+    meter.close()
+    assert 0 <= before < running <= ended
