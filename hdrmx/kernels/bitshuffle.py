@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from hdrmx.kernels.intrinsics import add4, count_ones, count_trailing_zeros, load64, spread4
+from hdrmx.kernels.intrinsics import add4, count_ones, count_trailing_zeros, load64, or_rows, spread4
 from hdrmx.kernels.lz4 import block_end, lz4_block
 
 HEADER_BYTES = 12
@@ -74,21 +74,16 @@ def _rest(chunk, at, first, out):
 
 
 @njit(cache=True, nogil=True)
-def _merge(words, n_words, first, last, merged):
-    """merged[w] = word w of planes first..last - 1, or-ed."""
-    # Rows are sliced first: with a computed index numba must think of negative ones, and the loop is not vectorised.
-    merged = merged[:n_words]
-    merged[:] = 0
-    for plane in range(first, last):
-        row = words[plane * n_words : (plane + 1) * n_words]
-        for w in range(n_words):
-            merged[w] |= row[w]
+def _merge(words, n_words, first, last, merged, to):
+    """merged[to + w] = word w of planes first..last - 1, or-ed. Writes up to 7 words too many."""
+    for w in range(0, n_words, 8):
+        or_rows(merged, to + w, words, first * n_words + w, n_words, last - first)
 
 
 @njit(cache=True, nogil=True)
 def _lay_out(words, n_words, n_bits, summary, out, first):
     """A block of 64 n_words elements to out[first:]."""
-    _merge(words, n_words, 4, n_bits, summary)
+    _merge(words, n_words, 4, n_bits, summary, 0)
     for w in range(n_words):
         i = first + 64 * w
         spread4(out, i, words[w], words[n_words + w], words[2 * n_words + w], words[3 * n_words + w], 0)
@@ -142,8 +137,8 @@ def bslz4_events(chunk, block_bytes, n, itemsize, is_signed, valid, index, count
         if result < 0:
             return result, block, first, n_events
         n_words = n_block // 64
-        _merge(words, n_words, 4, n_bits, summary[n_words:])
-        _merge(words, n_words, 1, 4, summary)
+        _merge(words, n_words, 1, 4, summary, 0)
+        _merge(words, n_words, 4, n_bits, summary, n_words)
         n_events = _pick_events(
             words, n_words, n_bits, is_signed, summary, valid, first, index, count, offset, n_events
         )
@@ -154,6 +149,8 @@ def bslz4_events(chunk, block_bytes, n, itemsize, is_signed, valid, index, count
 @njit(cache=True, nogil=True)
 def _pick_events(words, n_words, n_bits, is_signed, summary, valid, first, index, count, offset, n_events):
     """Append the events of one block; returns how many there are now."""
+    # Slices and unsigned indices spare numba the thought of negative ones.
+    lowest, low, high = words[:n_words], summary[:n_words], summary[n_words : 2 * n_words]
     for w in range(n_words):
         pixel = first + 64 * w
         if pixel % EVENT_BIN == 0:
@@ -161,17 +158,17 @@ def _pick_events(words, n_words, n_bits, is_signed, summary, valid, first, index
         wanted = load64(valid, pixel >> 3)
         if is_signed:
             wanted &= ~words[(n_bits - 1) * n_words + w]
-        many = summary[n_words + w] & wanted
-        several = (summary[w] | many) & wanted
-        bits = words[w] & wanted | several
+        many = high[w] & wanted
+        several = low[w] & wanted | many
+        bits = lowest[w] & wanted | several
         before = n_events
         n_events += np.int64(count_ones(bits))
         at = before
         left = bits
         while True:  # four at a time, needed or not: the number of events in a word can't be foreseen
             for k in range(4):
-                index[at + k] = np.int32(pixel) + np.int32(count_trailing_zeros(left))
-                count[at + k] = 1
+                index[np.uint64(at) + np.uint64(k)] = np.int32(pixel) + np.int32(count_trailing_zeros(left))
+                count[np.uint64(at) + np.uint64(k)] = 1
                 left &= left - np.uint64(1)
             at += 4
             if at >= n_events:

@@ -152,6 +152,22 @@ def _spreader(keep: bool) -> Any:
     return spread
 
 
+@intrinsic
+def _or_rows(typing_context, target, to, words, at, stride, n_rows):
+    def codegen(context, builder, signature, args):
+        kind = ir.VectorType(_I64, 8)
+        total = cgutils.alloca_once_value(builder, ir.Constant(kind, [0] * 8))
+        with cgutils.for_range(builder, args[5]) as loop:
+            index = builder.add(args[3], builder.mul(loop.index, args[4]))
+            row = builder.load(_at(context, builder, signature.args[2], args[2], index, kind), align=1)
+            builder.store(builder.or_(builder.load(total), row), total)
+        pointer = _at(context, builder, signature.args[0], args[0], args[1], kind)
+        builder.store(builder.load(total), pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.intp, words, types.intp, types.intp, types.intp), codegen
+
+
 def _plain_load8(array, index):
     _refuse_negative(index)
     return array[index]
@@ -226,6 +242,16 @@ def _plain_add4(values, index, plane0, plane1, plane2, plane3, shift):
         values[index + k] |= value << np.uint64(shift)
 
 
+def _plain_or_rows(target, to, words, at, stride, n_rows):
+    _refuse_negative(to)
+    _refuse_negative(at)
+    for k in range(8):
+        total = np.uint64(0)
+        for row in range(n_rows):
+            total |= words[at + row * stride + k]
+        target[to + k] = total
+
+
 @njit
 def _refuse_negative(index):
     if index < 0:
@@ -246,6 +272,7 @@ load16 = _pick(_plain_load16, _load16)
 copy16 = _pick(_plain_copy16, _copier(16))
 copy32 = _pick(_plain_copy32, _copier(32))
 fill32 = _pick(_plain_fill32, _fill32)
+or_rows = _pick(_plain_or_rows, _or_rows)
 gather_plane = _pick(_plain_gather_plane, _gather_plane)
 spread4 = _pick(_plain_spread4, _spreader(keep=False))
 add4 = _pick(_plain_add4, _spreader(keep=True))
