@@ -162,13 +162,15 @@ def _how_narrow(sweeps: Sequence[Sweep]) -> str:
 
 def _where_blank(sweeps: Sequence[Sweep]) -> str:
     """Says so when only a part of the frames has spots."""
-    used = total = 0
+    used = total = n = 0
     for spots, geometry in sweeps:
         if geometry.scan is None or geometry.scan.n_frames < 10:
             return ""
         used += len(np.unique(np.floor(spots["frame"].to_numpy())))
         total += geometry.scan.n_frames
-    return f"; only {used} of {total} frames have spots" if used < BLANK_SHARE * total else ""
+        n += len(spots)
+    # with few spots, frames without are no sign of anything
+    return f"; only {used} of {total} frames have spots" if used < BLANK_SHARE * total and n > 3 * used else ""
 
 
 def ice_share(d_star: Floats) -> float:

@@ -37,7 +37,8 @@ class BravaisRow:
     min_cc, max_cc : of the intensities of spots related by each of the rotations; NaN below 10 pairs
     n_spots : spots used in the refinement
     recommended : no sign against the symmetry
-    best : the recommended setting of highest symmetry
+    best : of the recommended settings whose r.m.s.d. stays within 1.5 times the triclinic one (1.2 times, where the
+        metric misfits by more than 0.5 degrees), that of highest symmetry
     """
 
     number: int
@@ -96,7 +97,8 @@ def bravais_table(
         rows.append(dataclasses.replace(row, recommended=_is_likely(row, triclinic_rmsd)))
     likely = [r for r in rows if r.recommended]
     if likely:
-        best = max(likely, key=lambda r: (r.setting.order, -r.setting.misfit_deg, r.number))
+        safe = [r for r in likely if _is_safe(r, triclinic_rmsd)]
+        best = max(safe, key=lambda r: (r.setting.order, -r.setting.misfit_deg, r.number))
         rows = [dataclasses.replace(r, best=r.number == best.number) for r in rows]
     return tuple(reversed(rows))
 
@@ -177,6 +179,12 @@ def _is_likely(row: BravaisRow, triclinic_rmsd: float) -> bool:
     if row.setting.misfit_deg < GOOD_METRIC_DEG:
         return not (cc < 0.5 and row.rmsd_px > 1.5 * triclinic_rmsd)
     return not ((cc < 0.7 and row.rmsd_px > 2.0 * triclinic_rmsd) or row.rmsd_px > 3.0 * triclinic_rmsd)
+
+
+def _is_safe(row: BravaisRow, triclinic_rmsd: float) -> bool:
+    """Good enough to be chosen without a look at the table: the poorer the metric, the less may the r.m.s.d. grow."""
+    limit = 1.5 if row.setting.misfit_deg < GOOD_METRIC_DEG else 1.2
+    return row.setting.order == 1 or row.rmsd_px <= limit * triclinic_rmsd
 
 
 def format_table(rows: tuple[BravaisRow, ...]) -> str:

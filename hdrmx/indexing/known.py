@@ -150,7 +150,7 @@ def _respelt(change: Ints, kind: str, letter: str, unique: int, real: Floats) ->
     good = [t for t in trials if centring(t) == kind and abs(round(np.linalg.det(t))) == len_of(kind)]
     if not good:
         return None
-    best = min(good, key=lambda t: _oblique(t, real) if letter == "m" else 0.0)
+    best = min(good, key=lambda t: _oblique(t, real, unique) if letter == "m" else 0.0)
     return best if np.linalg.det(np.einsum("ij,jk->ik", best, real)) > 0 else -best
 
 
@@ -159,7 +159,7 @@ def len_of(kind: str) -> int:
     return {"P": 1, "F": 4, "R": 3}.get(kind, 2)
 
 
-def _oblique(change: Ints, real: Floats) -> float:
-    """Departure of the angles from 90 degrees, with acute ones behind obtuse ones."""
-    cell = cell_of(np.asarray(np.linalg.inv(np.einsum("ij,jk->ik", change, real)), np.float64))
-    return sum(abs(x - 90.0) + (1000.0 if x < 89.999 else 0.0) for x in cell[3:])
+def _oblique(change: Ints, real: Floats, unique: int) -> float:
+    """Departure of the monoclinic angle from 90 degrees, acute ones behind obtuse ones."""
+    x = cell_of(_inverse(np.einsum("ij,jk->ik", change, real)))[3 + unique]
+    return abs(x - 90.0) + (1000.0 if x < 89.999 else 0.0)

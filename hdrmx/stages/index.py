@@ -30,6 +30,8 @@ from hdrmx.refinement.symmetry import to_matrix
 
 CLOSE_GAIN = 0.9  # of the best lattice's gain: others above it are refined too
 MOST_REFINED = 4
+FACTORS = (1.0, 2.0, 0.5)  # of the longest edge, tried in turn: few spots have few near neighbours, noise has many
+FITTING = 0.75  # share of the spots of the free lattice, that a given symmetry must keep
 POOR_FRACTION = 0.5  # of spots indexed, below which the beam centre is doubted
 POOR_GAIN = 5.5  # nats a spot; right lattices reach 6 to 8, those that fit a wrong beam centre below 5
 
@@ -144,8 +146,13 @@ class _Known:
     def apply(self, A: Floats, params: Index) -> Crystal | None:
         """The lattice as a crystal in the known description; None where it doesn't fit."""
         if self.cell is not None:
-            placed = match_cell(A, self.cell, self.kind, params.cell_tolerance, params.angle_tolerance_deg)
-            return None if placed is None else Crystal(to_matrix(placed), self.space_group or "P 1")
+            # without a space group the cell may still be a centred one
+            for kind in self.kind if self.space_group else "PCIFABR":
+                placed = match_cell(A, self.cell, kind, params.cell_tolerance, params.angle_tolerance_deg)
+                if placed is not None:
+                    symbol = "R 3:H" if kind == "R" else f"{kind} 1"
+                    return Crystal(to_matrix(placed), self.space_group or symbol)
+            return None
         if self.space_group is None:
             return Crystal(to_matrix(A), "P 1")
         real = np.asarray(np.linalg.inv(A), float)
@@ -159,8 +166,8 @@ class _Known:
 def _longest_edge(sweeps: Sequence[Sweep], params: Index, known: _Known) -> float:
     if params.max_cell_A is not None:
         return params.max_cell_A
-    if known.axes is not None:
-        return MULTIPLIER * float(np.linalg.norm(known.axes, axis=1).max())
+    if known.cell is not None:
+        return MULTIPLIER * max(known.cell[:3])
     points = map_sweeps(sweeps)
     found = max_cell(points, pd.concat([spots for spots, _ in sweeps], ignore_index=True))
     if found is None:
@@ -234,8 +241,12 @@ def _attempt(sweeps: Sequence[Sweep], params: Index, known: _Known, longest: flo
     points = map_sweeps(sweeps)
     which = _used(points, params)
     advice.check_usable(int(which.sum()), len(points), params)
-    fits, work = _search(points, which, params, known, longest)
-    counts.update(work)
+    fits: list[Fit] = []
+    for factor in FACTORS if params.max_cell_A is None and known.cell is None else (1.0,):
+        fits, work = _search(points, which, params, known, factor * longest)
+        counts.update(work)
+        if fits:
+            break
     if not fits:
         raise advice.no_lattice(sweeps, longest, params, None)
     crystals = [(fit, known.apply(fit.A, params)) for fit in fits if fit.gain >= CLOSE_GAIN * fits[0].gain]
@@ -246,7 +257,7 @@ def _attempt(sweeps: Sequence[Sweep], params: Index, known: _Known, longest: flo
         raise advice.not_the_known(fits[0], params, longest)
     best: Model | None = None
     trouble = ""
-    for _, crystal in suitable:
+    for fit, crystal in suitable:
         try:
             model = refine_cycles(sweeps, [crystal], params, _limits(points, which, params))
         except InputError as error:
@@ -257,6 +268,8 @@ def _attempt(sweeps: Sequence[Sweep], params: Index, known: _Known, longest: flo
         if rmsd > params.max_rmsd_px:
             trouble = trouble or f"predictions miss the spots by {rmsd:.1f} px"
             continue
+        if known.space_group and model.assignment.n_indexed < FITTING * fit.n_indexed:
+            raise advice.not_the_known(fit, params, longest)
         if best is None or _quality(model) > _quality(best):
             best = model
     if best is None:
@@ -330,7 +343,7 @@ def _result(
     table["lattice"] = model.assignment.lattice.astype(np.int32)
     table["entering"] = model.points.entering
     rows: tuple[BravaisRow, ...] = ()
-    if params.bravais and known.space_group is None and known.cell is None and model.fit is not None:
+    if params.bravais and model.crystals[0].space_group == "P 1" and model.fit is not None:
         rows = _bravais(model, spots, params)
     fit = model.fit
     nan = float("nan")
