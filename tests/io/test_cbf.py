@@ -12,8 +12,12 @@ import pytest
 from cbf_examples import SHAPE, write_series
 from fabio.compression import decByteOffset
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hdrmx.errors import BadFrame, InputError
 from hdrmx.io.cbf import module_gaps, open_cbf
+from hdrmx.kernels.decode import Workspace, decode_dense
 
 
 def unpacked(source) -> np.ndarray:
@@ -216,3 +220,28 @@ def test_opening_reads_two_headers_whatever_the_length(tmp_path: Path, monkeypat
     monkeypatch.setattr(module, "read_head", lambda path, limit: read.append(path) or original(path, limit))
     open_cbf(tmp_path)
     assert [p.name for p in read] == ["x_0001.cbf", "x_0040.cbf"]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_damaged_files_give_pixels_or_an_error_of_ours(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    write_series(folder, 2)
+    content = bytearray((folder / "x_0002.cbf").read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 5))] = data.draw(st.binary(max_size=5))
+    packing = data.draw(st.sampled_from(["", ".gz", ".bz2"]))
+    packed = gzip.compress(content) if packing == ".gz" else bz2.compress(content) if packing else bytes(content)
+    (folder / "x_0002.cbf").unlink()
+    (folder / f"y_0001.cbf{packing}").write_bytes(packed[: data.draw(st.integers(0, 2 * len(packed)))])
+    try:
+        source = open_cbf(folder / f"y_0001.cbf{packing}")
+        if source.shape[0] * source.shape[1] < 10_000:
+            work = Workspace(source.shape, source.dtype)
+            decode_dense(next(source.frames()), work.dense, work)
+    except InputError:
+        return
+    assert source.shape
