@@ -20,6 +20,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 FEWEST = 20  # points for an estimate
 TRIAL_STEPS, MOST_STEPS = 2, 100
+RIDGE = 1e-12  # added to the variances of standardised points, for those that lie in one plane
 
 
 def tukey(residuals: Array, iqr: float = 1.5) -> Mask:
@@ -107,7 +108,7 @@ def _starts(z: Array) -> list[tuple[Array, Array]]:
     squares = np.einsum("ij,ij->i", z, z)
     half = np.argpartition(squares, len(z) // 2)[: len(z) // 2]
     on_sphere = z / np.sqrt(np.maximum(squares, 1e-12))[:, None]
-    guesses = [np.eye(z.shape[1]), np.corrcoef(np.tanh(z).T), on_sphere.T @ on_sphere, np.cov(z[half].T)]
+    guesses = [np.eye(z.shape[1]), np.cov(np.tanh(z).T), on_sphere.T @ on_sphere, np.cov(z[half].T)]
     return [_rescaled(z, guess) for guess in guesses]
 
 
@@ -116,6 +117,7 @@ def _rescaled(z: Array, guess: Array) -> tuple[Array, Array]:
     axes = np.linalg.eigh(guess)[1]
     along = z @ axes
     scale = _mad(along - np.median(along, axis=0))
+    scale = np.maximum(scale, np.sqrt(RIDGE))
     root, inverse = (axes * scale) @ axes.T, (axes / scale) @ axes.T
     return root @ np.median(z @ inverse, axis=0), root @ root
 
@@ -127,10 +129,8 @@ def _concentrate(z: Array, centre: Array, scatter: Array, h: int, steps: int) ->
         nearest = z[np.argpartition(distances(z, centre, scatter), h - 1)[:h]]
         new_centre = nearest.mean(axis=0)
         offset = nearest - new_centre
-        new_scatter = offset.T @ offset / (h - 1)
+        new_scatter = offset.T @ offset / (h - 1) + RIDGE * np.eye(len(centre))
         new = float(np.linalg.det(new_scatter))
-        if not new > 1e-30:  # half of the points in one plane: keep what has a volume
-            break
         centre, scatter = new_centre, new_scatter
         if new >= determinant * (1.0 - 1e-12):
             determinant = new

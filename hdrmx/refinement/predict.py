@@ -70,7 +70,7 @@ def predict(
     to_spindle, to_datum = frames_of(geometry)
     scan = geometry.scan
     assert scan is not None
-    p = np.einsum("...ij,nj->ni", to_datum @ np.asarray(A, float), np.atleast_2d(np.asarray(hkl, float)))
+    p = (to_datum @ np.asarray(A, float) @ np.atleast_2d(np.asarray(hkl, float))[:, :, None])[:, :, 0]
     s0 = to_spindle @ geometry.beam.s0
     a, b = s0[1] * p[:, 1] + s0[2] * p[:, 2], s0[2] * p[:, 1] - s0[1] * p[:, 2]
     c = -0.5 * np.einsum("ij,ij->i", p, p) - s0[0] * p[:, 0]
