@@ -6,6 +6,7 @@ fill value or with a text that names neither; here each is an `InputError` of on
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +36,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 def _opened(path: Path) -> h5py.File:
     try:
-        with path.open("rb"):
-            pass
+        if _is_locked(path):
+            raise _open_error(path, OSError("already open"))
         GUARD.walk(path)
         return h5py.File(path, "r", locking=False)
     except InputError:
@@ -54,6 +55,22 @@ def _opened(path: Path) -> h5py.File:
         return h5py.File(path, "r", locking=False, swmr=True)
     except LIBRARY_ERRORS as error:
         raise _open_error(path, error) from None
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a writer holds the file; raises OSError where it can't be read. The HDF5 library locks with flock.
+
+    The lock is given back at once: one that stayed could keep the writer out.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return True
+        except OSError:  # a file system without locks
+            pass
+    return False
 
 
 def _open_error(path: Path, error: BaseException) -> InputError:

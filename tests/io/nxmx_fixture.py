@@ -12,6 +12,9 @@ import hdf5plugin
 import numpy as np
 import numpy.typing as npt
 
+from hdrmx.frames import Frame, FrameSource
+from hdrmx.kernels.decode import Workspace, decode_dense
+
 CODECS: dict[str, dict[str, Any]] = {
     "bslz4": dict(hdf5plugin.Bitshuffle(cname="lz4")),
     "bszstd": dict(hdf5plugin.Bitshuffle(cname="zstd")),
@@ -218,3 +221,14 @@ def counts(shape: tuple[int, int, int], dtype: npt.DTypeLike = np.uint16, seed: 
     frames = rng.poisson(0.3, shape)
     frames[rng.random(shape) < 0.001] += 90
     return frames.astype(dtype)
+
+
+def pixels(frame: Frame) -> npt.NDArray:
+    """Load and decode one frame."""
+    out = np.empty(frame.shape, frame.dtype)
+    decode_dense(frame, out, Workspace(frame.shape, frame.dtype))
+    return out
+
+
+def all_pixels(source: FrameSource) -> npt.NDArray:
+    return np.array([pixels(frame) for frame in source.frames()])
