@@ -14,7 +14,7 @@ HOLD = 0.25  # of a layer: spots farther from a layer do not draw on the vector
 CHANCE = 0.05  # coherence below which a vector is given up
 MIN_POINTS = 6
 GENERATED = 0.05  # residual, relative to its length, of a vector that others generate
-MAX_MULTIPLE = 6
+NEAR = 0.2  # residual, relative to the vectors that generate it
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,13 @@ def choose(
 
 def _is_known(vector: Floats, kept: Floats) -> bool:
     """Is the vector one of those kept, or an integer combination of one or two of them?"""
-    limit = GENERATED * np.linalg.norm(vector)
     if len(kept) == 0:
         return False
-    multiple = np.rint(np.einsum("ij,j->i", kept, vector) / np.einsum("ij,ij->i", kept, kept))
-    multiple = np.clip(multiple, -MAX_MULTIPLE, MAX_MULTIPLE)
-    if (np.linalg.norm(vector - multiple[:, None] * kept, axis=1) < limit).any():
+    limit = GENERATED * np.linalg.norm(vector)
+    length = np.linalg.norm(kept, axis=1)
+    multiple = np.rint(np.einsum("ij,j->i", kept, vector) / length**2)
+    rest = np.linalg.norm(vector - multiple[:, None] * kept, axis=1)
+    if (rest < np.minimum(limit, NEAR * length)).any():
         return True
     if len(kept) < 2:
         return False
@@ -114,6 +115,5 @@ def _is_known(vector: Floats, kept: Floats) -> bool:
     sound = det > 0.03 * aa * bb  # pairs at less than 10 degrees span no plane
     det = np.where(sound, det, 1.0)
     m, n = np.rint((bb * av - ab * bv) / det), np.rint((aa * bv - ab * av) / det)
-    sound &= (np.abs(m) <= MAX_MULTIPLE) & (np.abs(n) <= MAX_MULTIPLE)
     rest = np.linalg.norm(vector - m[:, None] * a - n[:, None] * b, axis=1)
-    return bool((sound & (rest < limit)).any())
+    return bool((sound & (rest < np.minimum(limit, NEAR * np.minimum(length[i], length[j])))).any())
