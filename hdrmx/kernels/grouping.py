@@ -220,9 +220,9 @@ def _add(row, frame, slow, fast, count):
     z, y, x = frame - row[FRAME], slow - row[SLOW], fast - row[FAST]
     row[N] += 1
     row[SUM] += count
-    square = count * count
-    row[SQUARES_HIGH] += square >> _SPLIT
-    row[SQUARES_LOW] += square & ((1 << _SPLIT) - 1)
+    square = np.uint64(count) * np.uint64(count)  # of at most 32 bits each
+    row[SQUARES_HIGH] += np.int64(square >> np.uint64(_SPLIT))
+    row[SQUARES_LOW] += np.int64(square & np.uint64((1 << _SPLIT) - 1))
     row[SUM_FRAME] += count * z
     row[SUM_SLOW] += count * y
     row[SUM_FAST] += count * x

@@ -238,3 +238,20 @@ def strong_map(threshold: Threshold, strong: StrongPixels) -> npt.NDArray[np.boo
     for place, begin, end in zip(threshold.panels, strong.first[:-1], strong.first[1:]):
         out[place.top + strong.slow[begin:end], place.left + strong.fast[begin:end]] = True
     return out
+
+
+def strong_pixels(
+    counts: npt.NDArray, mask: npt.NDArray[np.bool_], trusted: tuple[float, float], params: FindSpots
+) -> npt.NDArray[np.bool_]:
+    """Strong pixels of one array taken as one panel, through the dense path: for comparisons and notebooks.
+
+    Parameters
+    ----------
+    counts : (slow, fast), uint8, uint16, uint32 or int32
+    mask : (slow, fast), True where a pixel may be used
+    trusted : counts that can be trusted, inclusive
+    """
+    panel = Panel("whole", counts.shape, (1.0, 1.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    threshold = make_threshold(mask, [panel], trusted, params, counts.dtype)
+    work = ThresholdWork.of(threshold, events=False)
+    return strong_map(threshold, strong_in_dense(threshold, np.ascontiguousarray(counts), work))
