@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from cbf_examples import SHAPE, write_series
 from fabio.compression import decByteOffset
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
