@@ -31,27 +31,27 @@ def warm_up(dtype: npt.DTypeLike) -> dict[str, float]:
     where = Geometry(Beam(1.0), Detector((panel,), (0.0, 100.0)), scan=Scan(0, 2, 0.0, 0.01))
     mask = np.ones(SHAPE, bool)
     seconds = {}
-    for name, (codec, payload, settings) in _paths(np.dtype(dtype)).items():
+    for name, (codec, payload, kernel) in _paths(np.dtype(dtype)).items():
         begin = time.perf_counter()
         frames = [Frame(k, SHAPE, np.dtype(dtype), codec, lambda p=payload: p, "warm-up") for k in range(2)]
-        find_spots(frames, mask, where, FindSpots(**settings))
+        find_spots(frames, mask, where, FindSpots(kernel=kernel))
         seconds[name] = time.perf_counter() - begin
     return seconds
 
 
-def _paths(dtype: np.dtype) -> dict[str, tuple[Codec, npt.NDArray[np.uint8], dict[str, str]]]:
-    """Codec, payload and settings of each path."""
+def _paths(dtype: np.dtype) -> dict[str, tuple[Codec, npt.NDArray[np.uint8], str]]:
+    """Codec, payload and `FindSpots.kernel` of each path."""
     pixels = np.zeros(SHAPE, dtype)
     pixels[6:9, 30:33] = 20
     raw = pixels.view(np.uint8).reshape(-1)
     chunk = _literal_bslz4(pixels)
     paths = {
-        "dense": (Codec.RAW, raw, {"kernel": "dense"}),
-        "bslz4, dense": (Codec.BSLZ4, chunk, {"kernel": "dense"}),
-        "bslz4, events": (Codec.BSLZ4, chunk, {"kernel": "sparse"}),
+        "dense": (Codec.RAW, raw, "dense"),
+        "bslz4, dense": (Codec.BSLZ4, chunk, "dense"),
+        "bslz4, events": (Codec.BSLZ4, chunk, "sparse"),
     }
     if dtype == np.int32:
-        paths["byte-offset"] = (Codec.BYTE_OFFSET, np.zeros(pixels.size, np.uint8), {"kernel": "dense"})
+        paths["byte-offset"] = (Codec.BYTE_OFFSET, np.zeros(pixels.size, np.uint8), "dense")
     return paths
 
 
