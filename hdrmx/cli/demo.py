@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from hdrmx import __version__
 from hdrmx.cli.options import default_jobs
 from hdrmx.cli.progress import progress_bar
 from hdrmx.errors import InputError
@@ -26,7 +27,7 @@ def cache_folder() -> Path:
 def demo_data(say: Callable[[str], object], settings: Simulate | None = None, cache: Path | None = None) -> Path:
     """The demo set's master file, made first where it isn't there yet.
 
-    The folder is named by a digest of all settings of the simulation, so that a changed demo is a new one. It
+    The folder is named by a digest of the version and all settings of the simulation: a changed demo is a new one. It
     appears by renaming, complete or not at all, whoever else makes it at the same time.
 
     Parameters
@@ -38,7 +39,7 @@ def demo_data(say: Callable[[str], object], settings: Simulate | None = None, ca
 
     settings = settings or PRESETS["demo"][1]
     cache = cache or cache_folder()
-    folder = cache / f"demo-{digest(plain(settings))}"
+    folder = cache / f"demo-{digest([__version__, plain(settings)])}"
     if (folder / NAME).is_file():
         say(f"demo data: {folder / NAME}")
         return folder / NAME
