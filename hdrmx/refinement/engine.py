@@ -82,13 +82,13 @@ def residuals(data: Data, model: Parametrisation, values: Array) -> tuple[Array,
     return residual, valid
 
 
-def minimise(data: Data, model: Parametrisation, values: Array, max_steps: int) -> Solution:
-    """Lower the sum of squares from these values.
+def minimise(data: Data, model: Parametrisation, start: Evaluation, max_steps: int) -> Solution:
+    """Lower the sum of squares from there.
 
     A step that leaves fewer reflections with a prediction is refused when it loses more than one in a hundred of them,
     since the sum of squares falls with each that is lost.
     """
-    best = evaluate(data, model, values)
+    best = start
     damping, growth, steps, evaluations = FIRST_DAMPING, 2.0, 0, 1
     converged = False
     while evaluations <= max_steps and damping < LARGEST_DAMPING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,31 +11,19 @@ import numpy.typing as npt
 from hdrmx.errors import InputError
 from hdrmx.models import Crystal, Geometry
 from hdrmx.refinement import outliers
-from hdrmx.refinement.engine import Evaluation, Solution, evaluate, minimise, residuals
+from hdrmx.refinement.engine import Evaluation, Solution, minimise, residuals
+from hdrmx.refinement.hold import hold_what_is_loose
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parallax import mm_to_px, observed_s1
 from hdrmx.refinement.parameters import DEFAULT, Free, Parametrisation, parametrise
-from hdrmx.refinement.problem import Data, data
-from hdrmx.refinement.uncertainty import uncertainties
+from hdrmx.refinement.problem import Data, data, rebound
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 # So close to the plane of spindle and beam the angle of a reflection is too ill determined: |(s1 x s0).spindle| in
 # 1/A^2, as DIALS counts it, and as a fraction of |s1 x s0| (zeta), which is what matters at short wavelengths.
 CLOSE_TO_SPINDLE, SMALLEST_ZETA = 0.02, 0.02
-FEWEST_PER_PARAMETER = 5
 BLOCK_DEG, FEWEST_PER_BLOCK = 18.0, 80  # runs of frames in which outliers are looked for
-# A detector's distance or tilt that the data determine no better than this (fraction; rad) is held: the sphere is so
-# flat, or the scan so narrow, that cell and orientation take up any change of it.
-LOOSE_DISTANCE, LOOSE_TILT = 0.003, 0.01
-LOOSE_PARTS = (("distance", ("distance",)), ("tilts", ("tau2", "tau3")), ("turn about its normal", ("tau1",)))
-# What is held, in turn, when the reflections are too few for all.
-HOLD_ORDER = (
-    ("detector tilts", {"tau2", "tau3"}),
-    ("detector distance", {"distance"}),
-    ("detector and beam", {"tau1", "shift1", "shift2", "in_plane", "out_of_plane", "wavelength"}),
-    ("cell", {"cell"}),
-)
 
 
 @dataclass(frozen=True)
@@ -137,8 +124,7 @@ def _fit(
 ) -> Fit:
     model = parametrise(crystals, geometry, free, n_intervals)
     everything = data(obs, model)
-    start = np.zeros(model.n_values)
-    residual, valid = residuals(everything, model, start)
+    residual, valid = residuals(everything, model, np.zeros(model.n_values))
     usable = valid & ~near_spindle(obs, geometry)
     outlier = np.zeros(len(obs), bool)
     outlier[usable] = find_outliers(residual[usable], obs.take(usable), geometry, reject, tukey_iqr, probability)
@@ -149,12 +135,9 @@ def _fit(
         raise InputError(
             "refinement", f"{int(used.sum())} of {len(obs)} indexed spots can be used", "index more spots first"
         )
-    model, notes = _held(model, int(used.sum()))
-    model, more = _undetermined(select(data(obs, model), used), model, int(used.sum()))
-    notes += more
-    chosen = select(everything if not notes else data(obs, model), used)
-    solution = minimise(chosen, model, np.zeros(model.n_values), max_steps)
-    return _report(obs, everything, model, solution, used, outlier, notes)
+    start = hold_what_is_loose(select(everything, used), model, int(used.sum()))
+    solution = minimise(start.chosen, start.model, start.evaluation, max_steps)
+    return _report(obs, rebound(everything, start.model), start.model, solution, used, outlier, start.notes)
 
 
 def near_spindle(obs: Observations, geometry: Geometry) -> Mask:
@@ -216,47 +199,6 @@ def _thinned(used: Mask, frame: Array, per_degree: float, geometry: Geometry) ->
     return thinned
 
 
-def _held(model: Parametrisation, n_used: int) -> tuple[Parametrisation, tuple[str, ...]]:
-    """The parametrisation with as many parameters held as the number of reflections demands."""
-    notes: list[str] = []
-    for name, parts in HOLD_ORDER:
-        if n_used >= FEWEST_PER_PARAMETER * model.n_parameters:
-            break
-        free = dataclasses.replace(
-            model.free,
-            detector=tuple(p for p in model.free.detector if p not in parts),
-            beam=tuple(p for p in model.free.beam if p not in parts),
-            cell=model.free.cell and "cell" not in parts,
-        )
-        if free != model.free:
-            notes.append(f"{name} held: {n_used} reflections for {model.n_parameters} parameters")
-            model = parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals)
-    return model, tuple(notes)
-
-
-def _undetermined(chosen: Data, model: Parametrisation, n_used: int) -> tuple[Parametrisation, tuple[str, ...]]:
-    """The parametrisation without a distance, then without tilts, that cell and orientation would take up."""
-    notes: tuple[str, ...] = ()
-    for name, parts in LOOSE_PARTS:
-        asked = [p for p in parts if p in model.free.detector]
-        if name != "distance" and "out_of_plane" in model.free.beam:  # the beam turns with them: see `Free`
-            continue
-        if not asked or not (model.free.cell or model.free.orientation):
-            continue
-        at = evaluate(chosen, model, np.zeros(model.n_values))
-        sd = uncertainties(model, at, n_used).border
-        distance = model.geometry.detector.panels[0].distance_mm
-        worst = max(sd[p] / (LOOSE_DISTANCE * distance if p == "distance" else LOOSE_TILT) for p in asked)
-        if worst > 1.0:
-            loose = sd["distance"] / distance if name == "distance" else max(sd[p] for p in asked)
-            unit = "of itself" if name == "distance" else "rad"
-            notes += (f"detector {name} held: determined only to {loose:.2g} {unit}",)
-            free = dataclasses.replace(model.free, detector=tuple(p for p in model.free.detector if p not in parts))
-            model = parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals)
-            chosen = chosen._replace(border=model.border)
-    return model, notes
-
-
 def _report(
     obs: Observations,
     everything: Data,
@@ -268,8 +210,6 @@ def _report(
 ) -> Fit:
     values = solution.best.values
     geometry = model.geometry_at(values)
-    if notes:
-        everything = data(obs, model)
     residual, valid = residuals(everything, model, values)
     residual = np.where(valid[:, None], residual, np.nan)
     frame, slow, fast = positions_px(everything.target + residual, obs.panel, geometry)

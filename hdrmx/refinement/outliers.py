@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2
+from scipy.special import gammainc, gammaincinv
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -86,7 +86,7 @@ def correction(n: int, k: int, h: int) -> float:
     (Pison, Van Aelst & Willems (2002) Metrika 55, 111-123; for half of the points, k > 2 only).
     """
     share = h / n
-    consistency = share / chi2.cdf(_quantile(share, k), k + 2)
+    consistency = share / gammainc(k / 2 + 1, _quantile(share, k) / 2)
     if k <= 2:
         return float(consistency)
     constants = ((-1.42764571687802, 1.26263336932151, 2.0), (-1.06141115981725, 1.28907991440387, 3.0))
@@ -148,4 +148,5 @@ def _mad(offsets: Array) -> Array:
 
 @lru_cache(maxsize=256)
 def _quantile(probability: float, k: int) -> float:
-    return float(chi2.ppf(probability, k))
+    """Of chi squared with k degrees of freedom."""
+    return float(2.0 * gammaincinv(k / 2, probability))

@@ -67,6 +67,11 @@ def data(obs: Observations, model: Parametrisation) -> Data:
     )
 
 
+def rebound(data: Data, model: Parametrisation) -> Data:
+    """The same reflections for a parametrisation of the same models with other parts free."""
+    return data._replace(A0=model.A0, strains=model.strains, border=model.border, columns=model.block)
+
+
 def positions_mm(obs: Observations, geometry: Geometry) -> tuple[Array, Array]:
     """(n, 3) X mm, Y mm, phi rad observed, and their variances."""
     assert geometry.scan is not None

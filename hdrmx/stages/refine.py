@@ -14,7 +14,8 @@ from hdrmx import tables
 from hdrmx.errors import InputError
 from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Refine
-from hdrmx.refinement.fit import FEWEST_PER_PARAMETER, Fit, refine_scan_varying, refine_static
+from hdrmx.refinement.fit import Fit, refine_scan_varying, refine_static
+from hdrmx.refinement.hold import FEWEST_PER_PARAMETER
 from hdrmx.refinement.observations import Observations, observations
 from hdrmx.refinement.parameters import DETECTOR, Free, parametrise
 from hdrmx.refinement.summary import block_rmsds, drift, parameter_table

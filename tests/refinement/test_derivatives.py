@@ -22,7 +22,7 @@ ORTHORHOMBIC = crystal((48.0, 61.0, 73.0, 90.0, 90.0, 90.0), "P 21 21 21", 1.1)
 def case(n_intervals, n_panels=1, free=EVERYTHING, crystals=None):
     crystals = crystals or [crystal(), ORTHORHOMBIC]
     place = geometry(n_panels, mu=3.9)
-    obs = observe(crystals, place, d_min=6.0, noise=0.5)
+    obs = observe(crystals, place, d_min=9.0, noise=0.5)
     obs = obs.take(~near_spindle(obs, place))
     model = parametrise(crystals, place, free, n_intervals)
     values = 2e-3 * np.random.default_rng(3).normal(size=model.n_values) * model.active

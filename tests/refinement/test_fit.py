@@ -9,7 +9,8 @@ from refinement_case import crystal, geometry, observe
 from hdrmx.errors import InputError
 from hdrmx.models import Crystal, cell_of
 from hdrmx.refinement.engine import residuals
-from hdrmx.refinement.fit import FEWEST_PER_PARAMETER, near_spindle, positions_px, refine_scan_varying, refine_static
+from hdrmx.refinement.fit import near_spindle, positions_px, refine_scan_varying, refine_static
+from hdrmx.refinement.hold import FEWEST_PER_PARAMETER
 from hdrmx.refinement.parameters import BEAM, CRYSTAL_ONLY, DETECTOR, Free, about, parametrise
 from hdrmx.refinement.predict import predict
 from hdrmx.refinement.problem import data
