@@ -10,6 +10,7 @@ alias table of its level (Walker (1977) ACM Trans. Math. Softw. 3, 253-256; buil
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,12 @@ from numba import njit
 
 from hdrmx.models import Geometry
 from hdrmx.params import Simulate
-from hdrmx.simulate.geometry import pixel_rays
+from hdrmx.simulate.geometry import pixel_cosines
 from hdrmx.simulate.rng import U64, For, draw, make_key, mix, to_unit, uniforms
 
 BLOCK = 256
 N_LEVELS = 256  # level 0 is no background at all
+TABLE_SIZE = 1 << 17  # steps of the radial profile in sin(theta)
 TABLE = 64  # outcomes of a table; a mean above 16 is drawn as a sum of several
 MEAN_A_DRAW = 16.0
 SPARSE_BELOW = 0.1  # counts/px in the highest pixel of a block; where both ways take equally long
@@ -76,15 +78,17 @@ def background(settings: Simulate, geometry: Geometry, transmission: npt.NDArray
     ----------
     transmission : (slow, fast), 255 for a free pixel, 0 for one that counts nothing
     """
-    means = _means(settings, geometry, transmission)
-    peak = float(means.max(initial=0.0))
-    if peak <= 0.0:
-        return Background(np.zeros(means.shape, np.uint8), np.zeros(N_LEVELS), np.zeros(_n_blocks(means.size)))
-    floor = max(float(means[means > 0].min()), peak * 1e-5)
-    level_means = np.concatenate([[0.0], np.geomspace(floor, peak * (1 + 1e-9), N_LEVELS - 1)])
-    levels = _dithered(means, level_means, make_key(settings.seed, For.LEVELS))
-    padded = np.zeros(_n_blocks(means.size) * BLOCK, np.uint8)
-    padded[: means.size] = levels.ravel()
+    table = _Profile(settings, geometry, transmission)
+    if table.peak <= 0.0:
+        none = np.zeros_like(transmission)
+        return Background(none, np.zeros(N_LEVELS), np.zeros(_n_blocks(none.size)))
+    level_means = np.concatenate([[0.0], np.geomspace(table.floor, table.peak * (1 + 1e-6), N_LEVELS - 1)])
+    levels = np.empty_like(transmission)
+    key = make_key(settings.seed, For.LEVELS)
+    for rows in bands(len(levels)):
+        levels[rows] = _dithered(table.means(rows), level_means, key, rows.start * levels.shape[1])
+    padded = np.zeros(_n_blocks(levels.size) * BLOCK, np.uint8)
+    padded[: levels.size] = levels.ravel()
     return Background(levels, level_means, level_means[padded.reshape(-1, BLOCK).max(axis=1)])
 
 
@@ -92,30 +96,53 @@ def _n_blocks(n_pixels: int) -> int:
     return -(-n_pixels // BLOCK)
 
 
-def _means(settings: Simulate, geometry: Geometry, transmission: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    rays = pixel_rays(geometry.detector.panels[0])
-    cosine = rays @ np.asarray(geometry.beam.direction, np.float32)
-    inverse_d = 2.0 * np.sqrt(np.maximum(0.0, 0.5 - 0.5 * cosine)) / np.float32(geometry.beam.wavelength_A)
-    shape = profile(settings, inverse_d).astype(np.float32)
-    free = transmission == 255
-    at_mean = float(shape[free].mean(dtype=np.float64)) if free.any() else 1.0
-    means = shape * np.float32(settings.background / at_mean)
-    if settings.ice:
-        means += np.float32(settings.ice) * ice_profile(inverse_d).astype(np.float32)
-    return np.asarray(means * (transmission.astype(np.float32) / 255), np.float32)
+def bands(n_rows: int) -> Iterator[slice]:
+    """Runs of rows small enough that temporary arrays of a large detector stay small."""
+    return (slice(row, min(row + 128, n_rows)) for row in range(0, n_rows, 128))
 
 
-def _dithered(means: npt.NDArray[np.float32], level_means: npt.NDArray, key: np.uint64) -> npt.NDArray[np.uint8]:
+class _Profile:
+    """Mean counts of pixels: the radial profile at the right height, by table, behind the shadows."""
+
+    def __init__(self, settings: Simulate, geometry: Geometry, transmission: npt.NDArray[np.uint8]) -> None:
+        self._panel, self._beam, self._transmission = geometry.detector.panels[0], geometry.beam, transmission
+        inverse_d = np.arange(TABLE_SIZE + 1) / TABLE_SIZE * 2.0 / geometry.beam.wavelength_A
+        shape = profile(settings, inverse_d)
+        self._table = shape.astype(np.float32)
+        total, free = 0.0, 0
+        for rows in bands(len(transmission)):
+            values = self._looked_up(rows)[transmission[rows] == 255]
+            total, free = total + float(values.sum(dtype=np.float64)), free + values.size
+        height = settings.background * free / total if free else settings.background
+        self._table = (shape * height + settings.ice * ice_profile(inverse_d)).astype(np.float32)
+        self.peak, self.floor = 0.0, np.inf
+        for rows in bands(len(transmission)):
+            values = self.means(rows)
+            values = values[values > 0.0]
+            if values.size:
+                self.peak, self.floor = max(self.peak, float(values.max())), min(self.floor, float(values.min()))
+        self.floor = max(self.floor, self.peak * 1e-5) if self.peak else 0.0
+
+    def _looked_up(self, rows: slice) -> npt.NDArray[np.float32]:
+        sine = np.sqrt(np.maximum(0.0, 0.5 - 0.5 * pixel_cosines(self._panel, self._beam, rows)))
+        return np.asarray(self._table[np.rint(sine * TABLE_SIZE).astype(np.int32)])
+
+    def means(self, rows: slice) -> npt.NDArray[np.float32]:
+        """(rows, fast) counts."""
+        return self._looked_up(rows) * (self._transmission[rows].astype(np.float32) / np.float32(255))
+
+
+def _dithered(
+    means: npt.NDArray[np.float32], level_means: npt.NDArray, key: np.uint64, first: int
+) -> npt.NDArray[np.uint8]:
     """Level of each pixel: one of the two around its mean, so that the expectation is the mean."""
-    levels = np.empty(means.shape, np.uint8)
-    for row in range(len(means)):  # row by row, for memory
-        mean = means[row].astype(np.float64)
-        lower = np.clip(np.searchsorted(level_means, mean, side="right") - 1, 0, N_LEVELS - 2)
-        step = level_means[lower + 1] - level_means[lower]
-        u = uniforms(key, np.arange(mean.size, dtype=np.uint64) + U64(row * mean.size))
-        levels[row] = lower + (u < (mean - level_means[lower]) / step)
-        levels[row][mean <= 0.0] = 0
-    return levels
+    floor, step = level_means[1], np.log(level_means[2] / level_means[1])
+    mean = np.maximum(means.astype(np.float64), floor)
+    lower = np.clip(1 + np.floor(np.log(mean / floor) / step), 1, N_LEVELS - 2).astype(np.int64)
+    below, above = level_means[lower], level_means[lower + 1]
+    u = uniforms(key, (np.arange(mean.size, dtype=np.uint64) + U64(first)).reshape(mean.shape))
+    levels = lower + (u < (mean - below) / (above - below))
+    return np.where(means > 0.0, levels, 0).astype(np.uint8)
 
 
 def alias_tables(means: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:

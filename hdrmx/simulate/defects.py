@@ -10,6 +10,7 @@ from numba import njit
 
 from hdrmx.models import Geometry
 from hdrmx.params import Simulate
+from hdrmx.simulate.background import bands
 from hdrmx.simulate.geometry import LAYOUTS
 from hdrmx.simulate.rng import For, generator
 
@@ -33,9 +34,9 @@ def defects(settings: Simulate, geometry: Geometry) -> Defects:
     gaps = LAYOUTS[settings.detector].is_gap()
     rng = generator(settings.seed, For.DEFECTS)
     mask = np.where(gaps, np.uint32(GAP), np.uint32(0))
-    live = np.flatnonzero(~gaps)
-    n_dead, n_noisy = (round(f * live.size) for f in (settings.dead_fraction, settings.hot_fraction))
-    picked = live[rng.permutation(live.size)[: n_dead + n_noisy + settings.hot_unmasked]]
+    n_live = gaps.size - int(gaps.sum())
+    n_dead, n_noisy = (round(f * n_live) for f in (settings.dead_fraction, settings.hot_fraction))
+    picked = _some_live(gaps.ravel(), min(n_dead + n_noisy + settings.hot_unmasked, n_live), rng)
     mask.flat[picked[:n_dead]] = DEAD
     mask.flat[picked[n_dead : n_dead + n_noisy]] = NOISY
     hot = np.sort(picked[n_dead + n_noisy :])
@@ -53,12 +54,25 @@ def beam_stop(settings: Simulate, geometry: Geometry) -> npt.NDArray[np.uint8]:
     centre = panel.beam_centre_px(geometry.beam)
     if not settings.beam_stop_mm or centre is None:
         return np.full(panel.shape, 255, np.uint8)
-    slow = (np.arange(panel.shape[0], dtype=np.float32) + np.float32(0.5 - centre[0]))[:, None]
+    out = np.empty(panel.shape, np.uint8)
     fast = (np.arange(panel.shape[1], dtype=np.float32) + np.float32(0.5 - centre[1]))[None, :]
-    outside = np.hypot(slow, fast) - np.float32(settings.beam_stop_mm / panel.pixel_mm[0])
-    holder = np.maximum(np.abs(fast) - np.float32(HOLDER_MM / 2 / panel.pixel_mm[1]), slow)
-    edge = np.minimum(outside, holder) + np.float32(0.5)
-    return np.rint(255 * np.clip(edge, 0.0, 1.0)).astype(np.uint8)
+    for rows in bands(panel.shape[0]):
+        slow = (np.arange(rows.start, rows.stop, dtype=np.float32) + np.float32(0.5 - centre[0]))[:, None]
+        outside = np.hypot(slow, fast) - np.float32(settings.beam_stop_mm / panel.pixel_mm[0])
+        holder = np.maximum(np.abs(fast) - np.float32(HOLDER_MM / 2 / panel.pixel_mm[1]), slow)
+        out[rows] = np.rint(255 * np.clip(np.minimum(outside, holder) + np.float32(0.5), 0.0, 1.0))
+    return out
+
+
+def _some_live(is_gap: npt.NDArray[np.bool_], n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """n different pixels outside the gaps."""
+    tries = n
+    while True:
+        tries = min(is_gap.size, 2 * tries + 100)
+        picked = rng.choice(is_gap.size, tries, replace=False)
+        picked = picked[~is_gap[picked]]
+        if len(picked) >= n:
+            return picked[:n]
 
 
 @njit(cache=True, nogil=True)
@@ -82,4 +96,8 @@ def read_out(counts, masked, saturation, marks, out):  # type: ignore[no-untyped
 
 def codes(mask: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
     """(slow, fast) codes of `read_out` from mask bits; a shaded pixel counts all the same."""
-    return np.where(mask & GAP, 1, np.where(mask & (DEAD | NOISY), 2, 0)).astype(np.uint8)
+    out = np.zeros(mask.shape, np.uint8)
+    for rows in bands(len(mask)):
+        out[rows][(mask[rows] & (DEAD | NOISY)) != 0] = 2
+        out[rows][(mask[rows] & GAP) != 0] = 1
+    return out

@@ -123,16 +123,17 @@ def _vector(v: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     return x, y, z
 
 
-def pixel_rays(panel: Panel) -> npt.NDArray[np.float64]:
-    """(slow, fast, 3) float32, unit vectors from the crystal to the centres of the pixels."""
-    slow = np.arange(panel.shape[0], dtype=np.float32)[:, None, None] + np.float32(0.5)
-    fast = np.arange(panel.shape[1], dtype=np.float32)[None, :, None] + np.float32(0.5)
-    at = (
-        np.asarray(panel.origin_mm, np.float32)
-        + slow * np.float32(panel.pixel_mm[0]) * np.asarray(panel.slow_axis, np.float32)
-        + fast * np.float32(panel.pixel_mm[1]) * np.asarray(panel.fast_axis, np.float32)
+def pixel_cosines(panel: Panel, beam: Beam, rows: slice) -> npt.NDArray[np.float64]:
+    """(rows, fast), cosine of the scattering angle at the centres of the pixels of some rows."""
+    slow = (
+        np.asarray(panel.origin_mm)
+        + np.outer(np.arange(rows.start, rows.stop) + 0.5, panel.slow_axis) * (panel.pixel_mm[0])
     )
-    return at / np.sqrt((at * at).sum(axis=2, keepdims=True))
+    fast = np.outer(np.arange(panel.shape[1]) + 0.5, panel.fast_axis) * panel.pixel_mm[1]
+    direction = np.asarray(beam.direction)
+    along = (slow @ direction)[:, None] + (fast @ direction)[None, :]
+    square = (slow**2).sum(axis=1)[:, None] + (fast**2).sum(axis=1)[None, :] + 2.0 * slow @ fast.T
+    return np.asarray(along / np.sqrt(square))
 
 
 def highest_resolution(geometry: Geometry) -> float:

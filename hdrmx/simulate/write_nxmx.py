@@ -192,7 +192,13 @@ def _detector(
     _put(group, "threshold_energy", 5e2 * KEV_A / told.beam.wavelength_A, units="eV")
     for name in ("pixel_mask_applied", "flatfield_applied", "countrate_correction_applied"):
         _put(group, name, np.int8(1))
-    group.create_dataset("pixel_mask", data=mask, compression=BSLZ4, compression_opts=(0, 2), chunks=mask.shape)
+    group.create_dataset(
+        "pixel_mask",
+        data=mask,
+        compression=BSLZ4,
+        compression_opts=(0, 2),
+        chunks=(min(256, mask.shape[0]), mask.shape[1]),
+    )
     specific = _group(group, "detectorSpecific", "NXcollection")
     for name, value in (
         ("nimages", n_frames),
