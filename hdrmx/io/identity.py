@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import islice
 from pathlib import Path
 
 from hdrmx.errors import BadFrame
@@ -25,7 +24,11 @@ def identify(source: FrameSource) -> DataSet:
     angles = None if scan is None else (scan.first, scan.n_frames, scan.start_rad, scan.width_rad)
     facts = (source.shape, source.dtype.name, source.indices, source.geometry.beam.wavelength_A, angles)
     hasher.update(repr(facts).encode())
-    for frame in islice(source.frames(), PAYLOADS):
+    n_frames = 0
+    for frame in source.frames():
+        n_frames += 1
+        if n_frames > PAYLOADS:
+            continue
         try:
             hasher.update(frame.load().tobytes())
         except BadFrame:
@@ -35,7 +38,7 @@ def identify(source: FrameSource) -> DataSet:
         name=source.name,
         identity=hasher.hexdigest()[:16],
         file_bytes=path.stat().st_size if path.is_file() else None,
-        n_frames=len(indices),
+        n_frames=n_frames,  # not len(indices): a set of stills may have gaps
         first_frame=indices[0] if len(indices) else None,
         shape=source.shape,
         dtype=source.dtype.name,
