@@ -18,7 +18,7 @@ from hdrmx.errors import HdrmxError
 from hdrmx.frames import FrameSource
 from hdrmx.io.identity import identify
 from hdrmx.io.records import FILE_NAME, write_record
-from hdrmx.io.results import write_whole
+from hdrmx.io.whole import write_whole
 from hdrmx.measure.compilation import Compilation, doubts_of
 from hdrmx.measure.machine import machine, software
 from hdrmx.measure.process import ProcessMeter
@@ -105,7 +105,8 @@ class _Run:
 
     def process(self, source: FrameSource, folder: Path, params: Params, progress: ProgressBar) -> None:
         from hdrmx.io.open import read_mask
-        from hdrmx.io.results import prepare_folder, write_results
+        from hdrmx.io.results import write_results
+        from hdrmx.io.whole import prepare_folder
         from hdrmx.kernels.warm import warm_up
         from hdrmx.pipeline import process
 

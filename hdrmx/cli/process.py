@@ -37,7 +37,8 @@ def command(
     (name_####.cbf), a glob or a directory.
     """
     from hdrmx.io.open import open_source, read_mask
-    from hdrmx.io.results import prepare_folder, write_results
+    from hdrmx.io.results import write_results
+    from hdrmx.io.whole import prepare_folder
     from hdrmx.pipeline import process
 
     params = settings_from(assignments, d_min, d_max)

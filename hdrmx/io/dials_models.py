@@ -22,7 +22,7 @@ import numpy.typing as npt
 from hdrmx.errors import InputError
 from hdrmx.io.cbf_mini import ELECTRON_WAVELENGTH_A, goniometer_of, matrix
 from hdrmx.io.dials_json import BeamJson, CrystalJson, ExptJson, GoniometerJson, NodeJson, PanelJson, ScanJson
-from hdrmx.io.dials_pack import write_whole
+from hdrmx.io.whole import write_whole
 from hdrmx.models import Beam, Crystal, Detector, Geometry, Goniometer, Panel, Scan, Vector
 
 

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdrmx.errors import InputError
+from hdrmx.io.whole import write_whole
 
 MAGIC = "dials::af::reflection_table"
 VERSION = 1
@@ -170,16 +169,3 @@ def write_columns(
         data[name] = [kind, [n_rows, np.ascontiguousarray(array.astype(dtype)).tobytes()]]
     table = {"identifiers": dict(identifiers), "nrows": n_rows, "data": data}
     write_whole(path, msgspec.msgpack.encode([MAGIC, VERSION, table]))
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file under another name beside it, then rename: nobody ever sees half of it."""
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # where the folder itself can't be reached, the first error says so
-            part.unlink(missing_ok=True)
-        raise InputError(path, f"can't be written ({error.strerror})", "check the folder and the space") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from hdrmx.errors import InputError
-from hdrmx.io.results import write_whole
+from hdrmx.io.whole import write_whole
 from hdrmx.record import SCHEMA, Record
 
 FILE_NAME = "record.json"
