@@ -13,6 +13,9 @@ from hdrmx.io.identity import identify
 from hdrmx.models import Beam, Detector, Geometry, Scan
 
 
+A_SCAN = Geometry(Beam(1.0), Detector(()), scan=Scan(0, 5, 0.0, 0.01))
+
+
 @dataclass(frozen=True)
 class Memory:
     """A source that has its frames in memory; index 3 can be made unreadable."""
@@ -24,7 +27,7 @@ class Memory:
     bad: int | None = None
     shape: tuple[int, int] = (4, 6)
     dtype: np.dtype = field(default_factory=lambda: np.dtype(np.uint16))
-    geometry: Geometry = Geometry(Beam(1.0), Detector(()), scan=Scan(0, 5, 0.0, 0.01))
+    geometry: Geometry = A_SCAN
 
     def frames(self) -> Iterator[Frame]:
         rng = np.random.default_rng(self.seed)
