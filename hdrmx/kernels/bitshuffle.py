@@ -150,7 +150,10 @@ def bslz4_events(chunk, block_bytes, n, itemsize, is_signed, valid, index, count
 def _pick_events(words, n_words, n_bits, is_signed, summary, valid, first, index, count, offset, n_events):
     """Append the events of one block; returns how many there are now."""
     # Slices and unsigned indices spare numba the thought of negative ones.
-    lowest, low, high = words[:n_words], summary[:n_words], summary[n_words : 2 * n_words]
+    lowest, second = words[:n_words], words[n_words : 2 * n_words]
+    third, fourth = words[2 * n_words : 3 * n_words], words[3 * n_words : 4 * n_words]
+    low, high = summary[:n_words], summary[n_words : 2 * n_words]
+    one = np.uint64(1)
     for w in range(n_words):
         pixel = first + 64 * w
         if pixel % EVENT_BIN == 0:
@@ -169,19 +172,19 @@ def _pick_events(words, n_words, n_bits, is_signed, summary, valid, first, index
             for k in range(4):
                 index[np.uint64(at) + np.uint64(k)] = np.int32(pixel) + np.int32(count_trailing_zeros(left))
                 count[np.uint64(at) + np.uint64(k)] = 1
-                left &= left - np.uint64(1)
+                left &= left - one
             at += 4
             if at >= n_events:
                 break
         while several:
             place = count_trailing_zeros(several)
-            value = np.uint64(0)
-            top = n_bits if many >> place & np.uint64(1) else 4
-            for bit in range(top):
-                value |= (words[bit * n_words + w] >> place & np.uint64(1)) << np.uint64(bit)
-            lower = (np.uint64(1) << place) - np.uint64(1)
-            count[before + np.int64(count_ones(bits & lower))] = value
-            several &= several - np.uint64(1)
+            value = lowest[w] >> place & one | (second[w] >> place & one) << one
+            value |= (third[w] >> place & one | (fourth[w] >> place & one) << one) << np.uint64(2)
+            if many >> place & one:
+                for bit in range(4, n_bits):
+                    value |= (words[np.uint64(bit * n_words + w)] >> place & one) << np.uint64(bit)
+            count[np.uint64(before) + count_ones(bits & ((one << place) - one))] = value
+            several &= several - one
     return n_events
 
 
