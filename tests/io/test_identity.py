@@ -12,7 +12,6 @@ from hdrmx.frames import Codec, Frame
 from hdrmx.io.identity import identify
 from hdrmx.models import Beam, Detector, Geometry, Scan
 
-
 A_SCAN = Geometry(Beam(1.0), Detector(()), scan=Scan(0, 5, 0.0, 0.01))
 
 
