@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ def warm_up(dtype: npt.DTypeLike) -> dict[str, float]:
     seconds = {}
     for name, (codec, payload, kernel) in _paths(np.dtype(dtype)).items():
         begin = time.perf_counter()
-        frames = [Frame(k, SHAPE, np.dtype(dtype), codec, lambda p=payload: p, "warm-up") for k in range(2)]
+        load = partial(np.asarray, payload)
+        frames = [Frame(k, SHAPE, np.dtype(dtype), codec, load, "warm-up") for k in range(2)]
         find_spots(frames, mask, where, FindSpots(kernel=kernel))
         seconds[name] = time.perf_counter() - begin
     return seconds

@@ -23,22 +23,20 @@ def spot_table(rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     Notes
     -----
     With counts c, their sum S and squares sum to Q, a centroid is sum(c x) / S, and its variance
-    sum(c (x - centroid)^2) / (S^2 - Q) + 1/12: the unbiased variance of the mean, and the width of a pixel. A spot of
-    a single pixel has no variance of its own; it is given as 0, as in DIALS.
+    sum(c (x - centroid)^2) / (S^2 - Q) + 1/12: the unbiased variance of the mean, and the width of a pixel (alone, where
+    the spot has a single pixel).
     """
     total = rows[:, g.SUM].astype(float)
     squares = rows[:, g.SQUARES_HIGH] * 2.0**20 + rows[:, g.SQUARES_LOW]
     freedom = total * total - squares
-    single = freedom <= 0
-    freedom[single] = 1.0
+    freedom[freedom <= 0] = 1.0  # a single pixel, without spread
     columns: dict[str, npt.NDArray] = {"panel": rows[:, g.PANEL]}
     variances = {}
     for k, name in enumerate(("frame", "slow", "fast")):
         first, second = rows[:, g.SUM_FRAME + k].astype(float), rows[:, g.SUM_FRAME_2 + k].astype(float)
         mean = np.divide(first, total, out=np.zeros_like(first), where=total != 0)
         columns[name] = rows[:, g.FRAME + k] + 0.5 + mean
-        spread = np.maximum(second - first * mean, 0.0) / freedom + WIDTH_VARIANCE
-        variances[f"{name}_var"] = np.where(single, 0.0, spread)
+        variances[f"{name}_var"] = np.maximum(second - first * mean, 0.0) / freedom + WIDTH_VARIANCE
     columns |= variances
     columns |= {"intensity": total, "n_pixels": rows[:, g.N], "peak": rows[:, g.PEAK]}
     for k, name in enumerate(("frame", "slow", "fast")):
