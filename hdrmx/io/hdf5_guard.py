@@ -1,9 +1,9 @@
 """A child process that meets the structure of an HDF5 file first.
 
 The HDF5 library can die (SIGSEGV) or loop over damaged metadata: of 600 copies of a small NXmx file with up to 29 bytes
-overwritten at random it died over 5 (HDF5 2.0). The child walks over each file (groups, attributes, small data sets, chunk
-indices, sources of virtual data sets) and rehearses the opening of a master file with the very code that opens it here.
-When it dies, the file is refused and the program lives.
+overwritten at random it died over 5 (HDF5 2.0). The child walks over each file (groups, attributes, small data sets,
+chunk indices, sources of virtual data sets) and rehearses the opening of a master file with the very code that opens it
+here. When it dies, the file is refused and the program lives.
 
 The child is `python -m hdrmx.io.hdf5_guard`: a request a line (JSON: what to do, path), an answer a line (`seen`).
 It is started when it is first needed (earlier with `GUARD.start()`, to let it import while this process does), serves

@@ -22,7 +22,7 @@ from hdrmx.io.hdf5_virtual import JoinedStack, VirtualStack, open_stack
 from hdrmx.io.nexus_geometry import read_beam, read_detector, the_detector
 from hdrmx.io.nexus_header import header, item, number, text
 from hdrmx.io.nexus_scan import exposure_of, read_scan
-from hdrmx.models import Geometry
+from hdrmx.models import Geometry, Goniometer, Scan
 
 LINKED = re.compile(r"data_\d+$")
 SAFE_FILTERS = {GZIP, SHUFFLE, FLETCHER32}  # of the HDF5 library itself
@@ -217,18 +217,20 @@ def _part(images: range | None, n: int, path: Path) -> range:
 
 
 def _geometry(entry: h5py.Group, path: Path, shape: tuple[int, int, int] | None, dtype: np.dtype | None) -> Geometry:
+    """Geometry for frames of this shape and type; where they aren't known, for those that the header announces."""
     notes: list[str] = []
     n, frame = (int(shape[0]), (int(shape[1]), int(shape[2]))) if shape else (_announced(entry) or None, None)
     nx = nxmx.NXentry(entry)
     exposure_s = exposure_of(the_detector(nx, path), path)
     if is_legacy(entry):
         beam, detector = read_legacy(entry, frame, dtype, path, notes)
+        goniometer: Goniometer | None
+        scan: Scan | None
         goniometer, scan = legacy_scan(entry, n if shape else None, exposure_s, path, notes)
     else:
         beam = read_beam(nx, path, notes)
         detector = read_detector(nx, beam, frame, dtype, path, notes)
-        found = read_scan(nx, n, exposure_s, path, notes)
-        return Geometry(beam, detector, *found, notes=tuple(notes))
+        goniometer, scan = read_scan(nx, n, exposure_s, path, notes)
     return Geometry(beam, detector, goniometer, scan, tuple(notes))
 
 
