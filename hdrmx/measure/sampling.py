@@ -1,20 +1,22 @@
 """Samples of the call stack of the thread that starts it, by pyinstrument.
 
-Compiled kernels appear by their names, but at the foot of the stack and not below their callers: that is how numba
-reports them to a profiler. Worker threads aren't sampled. The price hangs on the number of calls, of Python functions
-and from Python to C, and not on the work inside kernels nor much on the interval.
+Compiled kernels appear by their names below the functions that called them. Worker threads aren't sampled. The price
+hangs on the number of calls, of Python functions and from Python to C, and not on the work inside kernels nor much on
+the interval.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 INTERVAL_S = 0.001
 MOST_SAMPLES = 50_000  # a page with more is slow to open in a browser
+_ROOT_ONLY = 2  # entries of the stack of a kernel without callers: the thread, and itself (not yet when it is entered)
 _WEB_FONT = re.compile(r"https://fonts\.googleapis\.com/[^\"']*")
 
 
@@ -22,9 +24,7 @@ class Sampler:
     """`with Sampler() as sampler:` around the code; `write` afterwards. One at a time in a process."""
 
     def __init__(self, interval_s: float = INTERVAL_S) -> None:
-        from pyinstrument import Profiler
-
-        self._profiler: Any = Profiler(interval=interval_s, async_mode="disabled")
+        self._profiler: Any = _profiler(interval_s)
         self._session: Any = None
 
     def __enter__(self) -> Sampler:
@@ -55,3 +55,30 @@ class Sampler:
         save(folder / names["pyinstrument"], page)
         save(folder / names["speedscope"], SpeedscopeRenderer().render(session))
         return names
+
+
+def _profiler(interval_s: float) -> Any:
+    """A profiler that puts kernels in their place.
+
+    numba tells a profiler of each call of a kernel with a frame that has no caller, so that pyinstrument would show
+    kernels at the foot of the stack. The frames that are running in truth are at hand when it takes the sample.
+    """
+    from pyinstrument import Profiler
+    from pyinstrument.stack_sampler import build_call_stack
+
+    class KernelProfiler(Profiler):
+        def _sampler_saw_call_stack(self, call_stack: list[str], *rest: Any) -> None:
+            if len(call_stack) <= _ROOT_ONLY:
+                running = build_call_stack(_running(sys._getframe(1)), "sample", None)
+                if len(running) > len(call_stack):
+                    call_stack = [*running, *(name for name in call_stack[1:] if name not in running)]
+            super()._sampler_saw_call_stack(call_stack, *rest)
+
+    return KernelProfiler(interval=interval_s, async_mode="disabled")
+
+
+def _running(frame: FrameType | None) -> FrameType | None:
+    """The frame that was interrupted: the first outside of pyinstrument."""
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("pyinstrument."):
+        frame = frame.f_back
+    return frame

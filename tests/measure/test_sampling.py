@@ -6,6 +6,8 @@ import json
 import time
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
 
 from hdrmx.measure import sampling
@@ -57,3 +59,34 @@ def test_stops_when_the_code_raises():
     with Sampler() as second:  # the first has let go of the profiler
         pass
     assert second.n_samples >= 0
+
+
+@numba.njit
+def kernel_of_this_test(n: int) -> float:
+    total = 0.0
+    for i in range(n):
+        total += np.sqrt(i)
+    return total
+
+
+def calls_the_kernel() -> None:
+    for _ in range(20):
+        kernel_of_this_test(3_000_000)
+
+
+def test_kernels_are_named_below_their_callers(tmp_path: Path):
+    kernel_of_this_test(1)
+    with Sampler(interval_s=0.0005) as sampler:
+        calls_the_kernel()
+    sampler.write(tmp_path, lambda path, text: path.write_text(text, encoding="utf-8"))
+    profile = json.loads((tmp_path / "profile.speedscope.json").read_text(encoding="utf-8"))
+    names = [frame["name"] for frame in profile["shared"]["frames"]]
+    callers, stack = set(), []
+    for event in profile["profiles"][0]["events"]:
+        if event["type"] == "C":
+            stack.pop()
+            continue
+        if names[event["frame"]] == "kernel_of_this_test":
+            callers.add(stack[-1])
+        stack.append(names[event["frame"]])
+    assert callers == {"calls_the_kernel"}
