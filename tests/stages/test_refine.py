@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from refinement_case import crystal, geometry, observe
 
 from hdrmx import tables
 from hdrmx.errors import InputError
-from hdrmx.io.dials import read_refl
-from hdrmx.io.dials_models import read_expt
+from hdrmx.io.dials import read_refl, write_refl
+from hdrmx.io.dials_models import read_expt, write_expt
 from hdrmx.models import cell_of
 from hdrmx.params import Params, Refine, override
 from hdrmx.refinement.observations import Observations
@@ -187,3 +189,23 @@ def test_stored_tables_give_what_dials_gives(shared_data, name, scan_varying):
     best = np.argsort(((off / rmsds) ** 2).sum(axis=1))[:n_used]
     assert (np.sqrt((off[best] ** 2).mean(axis=0)) <= 1.02 * np.array(rmsds)).all()
     assert model.counts["reflections"] == pytest.approx(n_used, rel=0.05)
+
+
+@pytest.mark.dials
+@pytest.mark.slow
+def test_dials_goes_on_from_the_refined_models(shared_data, tmp_path):
+    """It opens the files, and its own refinement ends where ours did."""
+    if shutil.which("dials.refine") is None:
+        pytest.skip("DIALS is not installed")
+    folder = shared_data / "ref_centroid_test_data"
+    experiment = read_expt(folder / "indexed.expt")[0]
+    table = read_refl(folder / "indexed.refl").table[[c.name for c in tables.INDEXED]]
+    model = refine(table, [experiment.crystal], experiment.geometry)
+    names = write_expt(tmp_path / "refined.expt", model.geometry, "images_####.cbf", crystals=model.crystals)
+    write_refl(tmp_path / "refined.refl", model.reflections, names, model.geometry)
+    command = ["dials.refine", "refined.expt", "refined.refl", "output.experiments=again.expt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    theirs = read_expt(tmp_path / "again.expt")[0].crystal
+    np.testing.assert_allclose(theirs.cell[:3], model.crystals[0].cell[:3], rtol=5e-4)
+    assert theirs.A_at_scan_points.shape == (10, 3, 3)
