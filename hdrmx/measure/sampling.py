@@ -53,7 +53,9 @@ class Sampler:
         names = {"pyinstrument": "pyinstrument.html", "speedscope": "profile.speedscope.json"}
         page = _WEB_FONT.sub("data:text/css,", HTMLRenderer().render(session))  # it must open without a network
         save(folder / names["pyinstrument"], page)
-        save(folder / names["speedscope"], SpeedscopeRenderer().render(session))
+        # Each call is a node of its own here, and none may be dropped for being short.
+        speedscope = SpeedscopeRenderer(processor_options={"filter_threshold": 0})
+        save(folder / names["speedscope"], speedscope.render(session))
         return names
 
 
