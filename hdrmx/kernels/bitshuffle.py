@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from hdrmx.kernels.intrinsics import add4, count_ones, count_trailing_zeros, load64, or_rows, spread4
+from hdrmx.kernels.intrinsics import above_zero, add4, count_ones, count_trailing_zeros, load64, or_rows, spread4
 from hdrmx.kernels.lz4 import block_end, lz4_block
 
 HEADER_BYTES = 12
@@ -190,20 +190,36 @@ def _pick_events(words, n_words, n_bits, is_signed, summary, valid, first, index
 
 @njit(cache=True, nogil=True)
 def events_of_pixels(pixels, base, valid, index, count, offset, n_events):
-    """Append the events of pixels[:], whose first is number `base` of the frame; negative ones are left out.
+    """Append the events of pixels[:]; negative ones are left out.
+
+    Parameters
+    ----------
+    pixels : (n,) integers
+    base : number in the frame of the first, a multiple of 64
+    valid, index, count, offset : as for `bslz4_events`
 
     Returns
     -------
     The number of events now, or FULL.
     """
-    for i in range(pixels.size):
+    whole = pixels.size // 64 * 64
+    for i in range(0, pixels.size, 64):
         pixel = base + i
         if pixel % EVENT_BIN == 0:
             offset[pixel // EVENT_BIN] = n_events
-        if pixels[i] > 0 and valid[pixel >> 3] >> (pixel & 7) & 1:
-            if n_events == index.size:
-                return FULL
-            index[n_events] = pixel
-            count[n_events] = pixels[i]
+        if i < whole:
+            bits = above_zero(pixels, i)
+        else:
+            bits = np.uint64(0)
+            for k in range(pixels.size - whole):
+                bits |= np.uint64(pixels[whole + k] > 0) << np.uint64(k)
+        bits &= load64(valid, pixel >> 3)
+        if n_events + np.int64(count_ones(bits)) > index.size:
+            return FULL
+        while bits:
+            place = np.int64(count_trailing_zeros(bits))
+            index[n_events] = pixel + place
+            count[n_events] = pixels[i + place]
             n_events += 1
+            bits &= bits - np.uint64(1)
     return n_events

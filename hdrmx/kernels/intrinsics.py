@@ -126,6 +126,18 @@ def _gather_plane(typing_context, values, index, bit):
     return types.uint64(values, types.intp, types.intp), codegen
 
 
+@intrinsic
+def _above_zero(typing_context, values, index):
+    def codegen(context, builder, signature, args):
+        dtype = signature.args[0].dtype
+        kind = ir.VectorType(ir.IntType(dtype.bitwidth), 64)
+        value = builder.load(_at(context, builder, signature.args[0], args[0], args[1], kind), align=1)
+        compare = builder.icmp_signed if dtype.signed else builder.icmp_unsigned
+        return builder.bitcast(compare(">", value, ir.Constant(kind, [0] * 64)), _I64)
+
+    return types.uint64(values, types.intp), codegen
+
+
 def _spreader(keep: bool) -> Any:
     """Four bit planes to 64 elements: into what the elements already hold (keep), or in its place."""
 
@@ -224,6 +236,15 @@ def _plain_gather_plane(values, index, bit):
     return word
 
 
+def _plain_above_zero(values, index):
+    _refuse_negative(index)
+    word = np.uint64(0)
+    for k in range(64):
+        if values[index + k] > 0:
+            word |= np.uint64(1) << np.uint64(k)
+    return word
+
+
 def _plain_spread4(values, index, plane0, plane1, plane2, plane3, shift):
     _refuse_negative(index)
     for k in range(64):
@@ -272,6 +293,7 @@ load16 = _pick(_plain_load16, _load16)
 copy16 = _pick(_plain_copy16, _copier(16))
 copy32 = _pick(_plain_copy32, _copier(32))
 fill32 = _pick(_plain_fill32, _fill32)
+above_zero = _pick(_plain_above_zero, _above_zero)
 or_rows = _pick(_plain_or_rows, _or_rows)
 gather_plane = _pick(_plain_gather_plane, _gather_plane)
 spread4 = _pick(_plain_spread4, _spreader(keep=False))

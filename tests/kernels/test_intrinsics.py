@@ -54,6 +54,16 @@ def gather(values, at, bit):
 
 
 @njit
+def above(values, at):
+    return intrinsics.above_zero(values, at)
+
+
+@njit
+def merge(target, to, words, at, stride, n_rows):
+    intrinsics.or_rows(target, to, words, at, stride, n_rows)
+
+
+@njit
 def bits(value):
     return intrinsics.count_trailing_zeros(value), intrinsics.count_ones(value)
 
@@ -93,6 +103,21 @@ def test_planes_to_elements_and_back(dtype):
     assert [gather(values, 3, k) for k in range(8)] == planes
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "int32"])
+def test_what_is_above_zero(dtype):
+    values = RNG.choice(np.array([0, 0, 1, 2, np.iinfo(dtype).max, np.iinfo(dtype).min], dtype), 80)
+    assert above(values, 9) == sum(1 << k for k in range(64) if values[9 + k] > 0)
+
+
+def test_rows_or_ed():
+    words = RNG.integers(0, 2**64, 40, dtype=np.uint64)
+    target = np.zeros(20, np.uint64)
+    merge(target, 5, words, 3, 7, 4)
+    np.testing.assert_array_equal(target[5:13], np.bitwise_or.reduce([words[3 + 7 * k : 11 + 7 * k] for k in range(4)]))
+    assert not target[:5].any()
+    assert not target[13:].any()
+
+
 def test_bits():
     for value in (1, 8, 2**63, 2**63 + 16, 2**64 - 1):
         zeros, ones = bits(np.uint64(value))
@@ -120,6 +145,7 @@ cases = {
     "store64": (i.store64, (a, 33, w)), "fill32": (i.fill32, (a, 9, w)), "copy16": (i.copy16, (a, 25, a, 0)),
     "copy32": (i.copy32, (a, 0, a, 9)), "gather_plane": (i.gather_plane, (v, 7, 0)),
     "spread4": (i.spread4, (v, 7, w, w, w, w, 0)), "add4": (i.add4, (v, -1, w, w, w, w, 0)),
+    "above_zero": (i.above_zero, (v, 7)), "or_rows": (i.or_rows, (v, 0, v, 0, 9, 8)),
     "backwards": (i.load64, (a, -1)),
 }
 for name, (function, arguments) in cases.items():
@@ -130,4 +156,4 @@ for name, (function, arguments) in cases.items():
 """
     env = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
-    assert len(done.stdout.split()) == 11, done.stdout
+    assert len(done.stdout.split()) == 13, done.stdout
