@@ -27,13 +27,14 @@ from hdrmx.params import Index
 NEIGHBOURS = 12
 MAX_ANGLE_RAD = np.radians(3.0)  # between spots whose difference is taken
 MAX_DIFFERENCES = 40000
-MAX_POINTS = 1500  # that the shift is searched with
+MAX_POINTS = 600  # that the shift is searched with
 STEP = 0.12  # of a reciprocal spacing
-LATTICES = 3  # tried, best first
+LATTICES = 3  # tried, best first, until a score is clear
+LEAST_SCORE, CLEAR_SCORE = 0.3, 0.7  # chance gives (8/15)^3 = 0.15
 LOW_SHARE = 0.5  # of the spots, those of low resolution, on which errors of the lattice weigh least
 ROUNDS = 4  # a large shift bends the differences too: the lattice is sought again with the shift applied
 SETTLED_MM = 0.1
-MAX_STEPS = 400  # of the search to either side
+MAX_STEPS = 100  # of the search to either side
 
 Sweep = tuple[pd.DataFrame, Geometry]
 
@@ -79,12 +80,14 @@ def _one_round(
         return None
     lattices, work = _lattices_of_differences(points, longest, params)
     counts.update(work)
-    best_score, best_shift = 0.0, None
+    best_score, best_shift = LEAST_SCORE, None
     for A in lattices[:LATTICES]:
         score, shift, tried = _best_shift(sweeps, points, A, params.beam_search_mm)
         counts["beam_positions"] += tried
         if score > best_score:
             best_score, best_shift = score, shift
+        if score > CLEAR_SCORE:
+            break
     return best_shift
 
 

@@ -16,6 +16,7 @@ MAX_SPOTS = 4000  # points that triplets are tried on
 QUANTUM = 1.0 / 256.0  # of a fractional index: sums of squares are then exact in any order
 BEST_TRIPLETS = 60
 BEST_CELLS = 12
+OFF_LAYER_0 = 0.3  # share of indices that must lie off a layer 0 whose condition they are tested for
 
 
 def triplets(candidates: Candidates, r: Floats, tolerance: float) -> tuple[Ints, Floats]:
@@ -171,7 +172,10 @@ def _extinction(hkl: Ints, share: float) -> tuple[Ints, int] | None:
     for p in (2, 3, 5):
         rows = [u for u in np.ndindex(p, p, p) if any(u) and next(x for x in u if x) == 1]
         directions = np.array(rows, np.int64)
-        obeyed = (np.einsum("nj,uj->un", hkl, directions) % p == 0).mean(axis=1)
+        layer = np.einsum("nj,uj->un", hkl, directions)
+        obeyed = (layer % p == 0).mean(axis=1)
+        # layer 0 obeys any condition: most of the indices must not lie in it
+        obeyed[(layer != 0).mean(axis=1) < OFF_LAYER_0] = 0.0
         best = int(np.argmax(obeyed))
         if obeyed[best] >= share:
             return directions[best], p

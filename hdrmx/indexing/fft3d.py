@@ -14,6 +14,7 @@ GRID = 256
 REACH = 5.0  # the grid resolves max_cell by n / REACH points, so that it spans 2.5 times max_cell
 DAMPING = -4.0 * np.log(0.05)  # B factor in units of d_min^2: a point at the limit weighs 0.05
 PEAK_RMS = 8.0  # a peak stands this many rms over zero
+PEAK_SHARE = 0.04  # or has this share of the origin's height: few grid points make the rms one of the peaks themselves
 MAX_PEAKS = 200
 
 Map = npt.NDArray[np.float32]
@@ -86,7 +87,7 @@ def _peaks(power: Map, grid: Grid) -> tuple[Floats, Floats]:
     if rms == 0.0:
         return np.zeros((0, 3)), np.zeros(0)
     n = grid.n
-    where = np.flatnonzero(power.ravel() > PEAK_RMS * rms)
+    where = np.flatnonzero(power.ravel() > min(PEAK_RMS * rms, PEAK_SHARE * float(power[0, 0, 0])))
     index = np.array(np.unravel_index(where, power.shape)).T
     # the last plane has no upper neighbour in the half map, and the first none below: v and -v mirror
     index = index[index[:, 2] < n // 2]

@@ -205,6 +205,8 @@ def _first_lattice(
         try:
             model = _attempt(sweeps, params, known, longest, counts)
         except IndexFailure as error:
+            if float(str(error.reached.get("fraction", 0.0))) > POOR_FRACTION:
+                raise  # a sound lattice, only not the one expected
             failure = error
         if model is not None and (params.beam_search == "never" or not _is_doubtful(model, params)):
             return model, counts, ()
