@@ -16,6 +16,7 @@ DAMPING = -4.0 * np.log(0.05)  # B factor in units of d_min^2: a point at the li
 PEAK_RMS = 8.0  # a peak stands this many rms over zero
 PEAK_SHARE = 0.04  # or has this share of the origin's height: few grid points make the rms one of the peaks themselves
 MAX_PEAKS = 200
+MAX_POINTS = 20000  # of the map that are looked at as peaks
 
 Map = npt.NDArray[np.float32]
 
@@ -88,6 +89,9 @@ def _peaks(power: Map, grid: Grid) -> tuple[Floats, Floats]:
         return np.zeros((0, 3)), np.zeros(0)
     n = grid.n
     where = np.flatnonzero(power.ravel() > min(PEAK_RMS * rms, PEAK_SHARE * float(power[0, 0, 0])))
+    if len(where) > MAX_POINTS:  # spots without order: the highest points will do
+        height = power.ravel()[where]
+        where = where[height >= np.partition(height, -MAX_POINTS)[-MAX_POINTS]]
     index = np.array(np.unravel_index(where, power.shape)).T
     # the last plane has no upper neighbour in the half map, and the first none below: v and -v mirror
     index = index[index[:, 2] < n // 2]
