@@ -46,8 +46,8 @@ def block_size(chunk: bytearray, rng: np.random.Generator) -> None:
 
 def raw_size(chunk: bytearray, rng: np.random.Generator) -> None:
     true = int.from_bytes(chunk[:8], "big")
-    lie = int(rng.choice([0, 1, max(true - 1, 0), true + 1, 2 * true, 2**31, 2**32 - 1, 2**62]))
-    chunk[:8] = lie.to_bytes(8, "big")
+    lies = [0, 1, max(true - 1, 0), true + 1, 2 * true, 2**31, 2**32 - 1, 2**62]
+    chunk[:8] = min(lies[rng.integers(len(lies))], 2**64 - 1).to_bytes(8, "big")
 
 
 def length_of_a_block(chunk: bytearray, rng: np.random.Generator) -> None:
