@@ -122,10 +122,12 @@ def _fit(
     per_degree: float,
     probability: float,
 ) -> Fit:
+    _check(obs, crystals, geometry)
     model = parametrise(crystals, geometry, free, n_intervals)
     everything = data(obs, model)
     residual, valid = residuals(everything, model, np.zeros(model.n_values))
-    usable = valid & ~near_spindle(obs, geometry)
+    usable = valid & np.isfinite(residual).all(axis=1) & np.isfinite(everything.weight).all(axis=1)
+    usable &= ~near_spindle(obs, geometry)
     outlier = np.zeros(len(obs), bool)
     outlier[usable] = find_outliers(residual[usable], obs.take(usable), geometry, reject, tukey_iqr, probability)
     used = usable & ~outlier
@@ -138,6 +140,16 @@ def _fit(
     start = hold_what_is_loose(select(everything, used), model, int(used.sum()))
     solution = minimise(start.chosen, start.model, start.evaluation, max_steps)
     return _report(obs, rebound(everything, start.model), start.model, solution, used, outlier, start.notes)
+
+
+def _check(obs: Observations, crystals: Sequence[Crystal], geometry: Geometry) -> None:
+    for what, number, limit in (
+        ("lattice", obs.lattice, len(crystals)),
+        ("panel", obs.panel, len(geometry.detector.panels)),
+    ):
+        if len(number) and not (number.min() >= 0 and number.max() < limit):
+            wrong = int(number.max() if number.max() >= limit else number.min())
+            raise InputError("refinement", f"a spot belongs to {what} {wrong} of {limit}", "index the spots again")
 
 
 def near_spindle(obs: Observations, geometry: Geometry) -> Mask:

@@ -37,7 +37,7 @@ class Free:
     """What is refined. `cell` moves within the constraints of each crystal's space group.
 
     The beam's turn out of the plane of the spindle is held: to turn crystal, detector and beam together about the
-    spindle changes no observation, so one of the three must stay. DIALS leaves all free, and reaches the same fit.
+    spindle changes no observation, so one of the three must stay. DIALS holds it, too, and frees the other turn.
     """
 
     orientation: bool = True

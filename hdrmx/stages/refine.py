@@ -84,10 +84,6 @@ def refine(
     if not crystals:
         raise InputError("refinement", "there is no crystal", "index the spots first")
     obs = observations(indexed)
-    if len(obs) and int(obs.lattice.max()) >= len(crystals):
-        raise InputError(
-            "refinement", f"a spot belongs to lattice {int(obs.lattice.max())} of {len(crystals)}", "index again"
-        )
     common: dict[str, Any] = {
         "max_steps": params.max_steps,
         "reject": params.outliers,

@@ -161,10 +161,30 @@ def test_bad_input_says_what_is_wrong():
     other = table.assign(lattice=np.where(table["lattice"] < 0, -1, 4).astype("int32"))
     with pytest.raises(InputError, match="lattice 4 of 1"):
         refine(other, crystals, place)
+    with pytest.raises(InputError, match="panel 9 of 1"):
+        refine(table.assign(panel=np.int32(9)), crystals, place)
     with pytest.raises(InputError, match="tau7"):
         refine(table, crystals, place, Refine(hold="tau7"))
     with pytest.raises(InputError, match="upwards"):
         refine(table, crystals, place, Refine(beam="upwards"))
+
+
+def test_rows_of_nonsense_do_no_harm():
+    """Positions or variances that aren't numbers are left out; wrong indices are rejected."""
+    place, crystals, _, obs = drifting(400)
+    table = indexed(obs)
+    clean = refine(table, crystals, place).crystals[0]
+    rows = np.random.default_rng(1).choice(np.arange(3, len(table)), 200, replace=False)
+    table.loc[rows[:40], "slow"] = np.nan
+    table.loc[rows[40:60], "frame_var"] = np.inf
+    table.loc[rows[60:80], "frame_var"] = np.nan
+    table.loc[rows[80:120], "fast_var"] = 0.0
+    table.loc[rows[120:], "h"] += 1
+    model = refine(table, crystals, place)
+    assert not model.reflections["used"][rows[:40]].any()
+    assert not model.reflections["used"][rows[60:80]].any()
+    assert model.reflections["used"][rows[120:]].mean() < 0.05
+    np.testing.assert_allclose(model.crystals[0].cell, clean.cell, rtol=4e-4)
 
 
 # dials.refine 3.12 on the same stored tables: r.m.s.d.s in px, px, frames; cell. Quartz with detector.fix=distance
