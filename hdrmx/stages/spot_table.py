@@ -23,8 +23,8 @@ def spot_table(rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     Notes
     -----
     With counts c, their sum S and squares sum to Q, a centroid is sum(c x) / S, and its variance
-    sum(c (x - centroid)^2) / (S^2 - Q) + 1/12: the unbiased variance of the mean, and the width of a pixel (alone, where
-    the spot has a single pixel).
+    sum(c (x - centroid)^2) / (S^2 - Q) + 1/12: the unbiased variance of the mean, and the width of a pixel (alone,
+    where the spot has a single pixel).
     """
     total = rows[:, g.SUM].astype(float)
     squares = rows[:, g.SQUARES_HIGH] * 2.0**20 + rows[:, g.SQUARES_LOW]
