@@ -41,6 +41,7 @@ class Options:
     mask: str | None = None
     skip_bad_frames: bool = False
     sampling: bool = True
+    until: str = "refine"  # last stage, of `pipeline.STAGES`
 
 
 def profile(
@@ -105,27 +106,33 @@ class _Run:
 
     def process(self, source: FrameSource, folder: Path, params: Params, progress: ProgressBar) -> None:
         from hdrmx.io.open import read_mask
-        from hdrmx.io.results import write_results
+        from hdrmx.io.results import ResultWriter
         from hdrmx.io.whole import prepare_folder
         from hdrmx.kernels.warm import warm_up
-        from hdrmx.pipeline import process
+        from hdrmx.pipeline import Results, process
 
         options = self.options
         mask = read_mask(options.mask, source.shape) if options.mask else None
         self.folder = prepare_folder(folder)
+        write = ResultWriter(folder, source, params)
+
+        def keep(stage: str, results: Results) -> None:
+            with self.recorder("write"):
+                write(stage, results)
+
         with self.recorder(COMPILE, SETUP):
             warm_up(source.dtype)
         with _terminate_as_interrupt(), progress(source) as watched, self.sampler or contextlib.nullcontext():
-            results = process(
+            process(
                 watched,
                 params,
                 self.recorder,
                 threads=options.threads,
                 skip_bad_frames=options.skip_bad_frames,
                 mask=mask,
+                until=options.until,
+                keep=keep,
             )
-        with self.recorder("write"):
-            write_results(folder, source, results, params)
 
     def record(self, source: FrameSource, params: Params, stopped: BaseException | None) -> Record:
         tree = self.recorder.finish()

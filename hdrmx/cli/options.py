@@ -26,10 +26,35 @@ def parse_images(text: str | None) -> range | None:
     return range(begin - 1, end)
 
 
-def settings_from(assignments: tuple[str, ...], d_min: float | None = None, d_max: float | None = None) -> Params:
+def settings_from(
+    assignments: tuple[str, ...] = (),
+    *,
+    d_min: float | None = None,
+    d_max: float | None = None,
+    space_group: str | None = None,
+    cell: str | None = None,
+) -> Params:
     """Defaults, with the short options and then `--set` on top."""
-    short = [f"find_spots.{name}={value}" for name, value in (("d_min", d_min), ("d_max", d_max)) if value is not None]
-    return override(Params(), [*short, *assignments])
+    short = {
+        "find_spots.d_min": d_min,
+        "find_spots.d_max": d_max,
+        "index.space_group": space_group,
+        "index.cell": cell,
+    }
+    given = [f"{key}={value}" for key, value in short.items() if value is not None]
+    return override(Params(), [*given, *assignments])
+
+
+def last_stage(stages: str | None) -> str:
+    """`find_spots,index` to the last of them; they must be the first stages of the pipeline, in its order."""
+    from hdrmx.pipeline import STAGES
+
+    if stages is None:
+        return STAGES[-1]
+    names = tuple(name.strip() for name in stages.split(","))
+    if names != STAGES[: len(names)]:
+        raise InputError("--stages", f"is '{stages}'", f"give the first ones of {','.join(STAGES)}")
+    return names[-1]
 
 
 def default_jobs() -> int:
@@ -38,13 +63,16 @@ def default_jobs() -> int:
 
 
 def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--images, --jobs, --set, --d-min, --d-max, --skip-bad-frames."""
+    """Which frames, with which settings, how far."""
     for option in reversed(
         (
             click.option("--images", metavar="A-B", help="Image numbers to use, from 1, inclusive (default: all)."),
             click.option("-j", "--jobs", type=click.IntRange(1), help="Threads (default: all that are free to use)."),
             click.option("--d-min", type=float, metavar="A", help="High-resolution limit of spot finding."),
             click.option("--d-max", type=float, metavar="A", help="Low-resolution limit of spot finding."),
+            click.option("--space-group", metavar="SG", help="Space group, where it is known."),
+            click.option("--cell", metavar="A,B,C,AL,BE,GA", help="Unit cell in A and degrees, where it is known."),
+            click.option("--stages", metavar="LIST", help="Stages to run, from the first: find_spots,index,refine."),
             click.option("--mask", metavar="FILE", help="Extra mask: .npy or .h5, nonzero where a pixel may be used."),
             click.option("--skip-bad-frames", is_flag=True, help="Go on without frames that can't be decoded."),
             click.option(

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from hdrmx.cli.options import default_jobs, input_options, parse_images, settings_from
+from hdrmx.cli.options import default_jobs, input_options, last_stage, parse_images, settings_from
 from hdrmx.cli.process import name_of
 from hdrmx.errors import InputError
 from hdrmx.record import Record, net_ns, stages
@@ -36,6 +36,9 @@ def command(
     jobs: int | None,
     d_min: float | None,
     d_max: float | None,
+    space_group: str | None,
+    cell: str | None,
+    stages: str | None,
     mask: str | None,
     skip_bad_frames: bool,
     assignments: tuple[str, ...],
@@ -56,13 +59,14 @@ def command(
     from hdrmx.cli.progress import frame_progress
     from hdrmx.profiling import Options, profile
 
-    params = settings_from(assignments, d_min, d_max)
+    params = settings_from(assignments, d_min=d_min, d_max=d_max, space_group=space_group, cell=cell)
     options = Options(
         images=parse_images(images),
         threads=jobs or default_jobs(),
         mask=mask,
         skip_bad_frames=skip_bad_frames,
         sampling=not no_sampling,
+        until=last_stage(stages),
     )
     if data is None:
         from hdrmx.cli.demo import demo_data

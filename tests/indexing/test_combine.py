@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hdrmx.indexing.combine import is_same_lattice, make_primitive, reduce_lattice, triplets
+from hdrmx.indexing.combine import is_multiple, is_same_lattice, make_primitive, reduce_lattice, triplets
 from hdrmx.indexing.score import evaluate, fit_lattice, information
 from hdrmx.indexing.search import chance_gain, find_lattices
 from hdrmx.indexing.vectors import Candidates
@@ -59,6 +59,14 @@ def test_same_lattice(A):
     assert is_same_lattice(A, np.linalg.inv(other))
     assert not is_same_lattice(A, np.linalg.inv(real * [[2], [1], [1]]))
     assert not is_same_lattice(A, synth.rotation((1, 0, 0), 5) @ A)
+
+
+def test_multiples(A):
+    real = np.linalg.inv(A)
+    larger = np.linalg.inv(np.array([[2, 1, 0], [0, 1, 0], [1, 0, 4]]) @ real)
+    assert is_multiple(larger, A)
+    assert not is_multiple(A, larger)
+    assert is_multiple(A, A)
 
 
 def test_true_triplet_is_ahead_of_multiples(A):
