@@ -35,8 +35,7 @@ def triplets(candidates: Candidates, r: Floats, tolerance: float) -> tuple[Ints,
     n = len(v)
     if n < 3:
         return np.zeros((0, 3), np.int64), np.zeros(0)
-    if len(r) > MAX_SPOTS:
-        r = r[np.linspace(0, len(r) - 1, MAX_SPOTS).astype(np.int64)]
+    r = thinned(r, MAX_SPOTS)
     phase = np.einsum("vj,nj->vn", v, r)
     error = np.rint((phase - np.rint(phase)) / QUANTUM)
     near = (np.abs(error) <= tolerance / QUANTUM).astype(float)
@@ -56,6 +55,11 @@ def triplets(candidates: Candidates, r: Floats, tolerance: float) -> tuple[Ints,
     return index[order], gain[order]
 
 
+def thinned(r: Floats, most: int) -> Floats:
+    """At most so many of the points, evenly through the list."""
+    return r if len(r) <= most else r[np.linspace(0, len(r) - 1, most).astype(np.int64)]
+
+
 def _is_sound(a: Floats, b: Floats, c: Floats) -> np.ndarray:
     normal = np.cross(a, b)
     ab = np.linalg.norm(normal, axis=1)
@@ -68,9 +72,11 @@ def _is_sound(a: Floats, b: Floats, c: Floats) -> np.ndarray:
 def cells(candidates: Candidates, r: Floats, tolerance: float, start_d_star: float) -> tuple[list[Fit], dict[str, int]]:
     """Distinct reduced lattices fitted to the points, most informative first, and counts of the work done.
 
-    Multiples of a cell that the spots do not call for are reduced to it (`make_primitive`).
+    Multiples of a cell that the spots do not call for are reduced to it (`make_primitive`). Lattices are sorted out on
+    4000 points evenly through the list; those that remain are fitted to all.
     """
     index, _ = triplets(candidates, r, tolerance)
+    some = thinned(r, MAX_SPOTS)
     fits: list[Fit] = []
     tried: list[Floats] = []
     for chosen in index[:BEST_TRIPLETS]:
@@ -78,12 +84,16 @@ def cells(candidates: Candidates, r: Floats, tolerance: float, start_d_star: flo
         if any(is_same_lattice(A, other) for other in tried):
             continue
         tried.append(A)
-        fit = primitive_fit(fit_lattice(A, r, tolerance, start_d_star), r, tolerance)
+        fit = primitive_fit(fit_lattice(A, some, tolerance, start_d_star), some, tolerance)
         if fit is not None and not any(is_same_lattice(fit.A, other.A) for other in fits):
             fits.append(fit)
         if len(tried) >= BEST_CELLS:
             break
+    if len(some) < len(r):
+        again = (fit_lattice(fit.A, r, tolerance) for fit in fits)
+        fits = [fit for fit in again if fit is not None]
     fits.sort(key=lambda fit: -fit.gain)
+    fits = [fit for i, fit in enumerate(fits) if not any(is_multiple(fit.A, better.A) for better in fits[:i])]
     return fits, {"candidate_triplets": len(index), "cells_tried": len(tried)}
 
 
@@ -136,6 +146,12 @@ def _buerger(A: Floats) -> Floats:
             if trial @ trial < best @ best - 1e-9:
                 best = trial
     return _inverse(np.array([real[0], real[1], best]))
+
+
+def is_multiple(A: Floats, B: Floats, tolerance: float = 0.05) -> bool:
+    """Are all real-space points of lattice A points of lattice B, within `tolerance` of a step?"""
+    m = _inverse(A) @ B
+    return bool(np.abs(m - np.rint(m)).max() < tolerance)
 
 
 def is_same_lattice(A: Floats, B: Floats, tolerance: float = 0.05) -> bool:

@@ -58,7 +58,7 @@ def map_spots(spots: pd.DataFrame, geometry: Geometry) -> Points:
     else:
         angle = geometry.scan.angle_rad(spots["frame"].to_numpy())
     rotation = laboratory_rotations(gonio, angle)
-    entering = s1 @ np.cross(s0, gonio.lab_axis) < 0
+    entering = np.einsum("nj,j->n", s1, np.cross(s0, gonio.lab_axis)) < 0
     r = np.einsum("nji,nj->ni", rotation, s1 - s0)
     return Points(r, s1, angle, entering, np.zeros(len(r), np.int64), rotation)
 
@@ -102,13 +102,14 @@ def true_positions(panel: Panel, slow_px: Floats, fast_px: Floats) -> Floats:
     for _ in range(PARALLAX_STEPS):
         ray = surface / np.linalg.norm(surface, axis=1, keepdims=True)
         depth = absorption_depth_mm(panel, ray)
-        surface = seen - depth[:, None] * (ray @ axes.T) @ axes
+        along = np.einsum("nj,kj->nk", ray, axes)
+        surface = seen - np.einsum("nk,kj->nj", depth[:, None] * along, axes)
     return surface
 
 
 def absorption_depth_mm(panel: Panel, ray: Floats) -> Floats:
     """(n,) mm along the ray (unit vectors) to where its photons are absorbed on average."""
-    path = panel.thickness_mm / np.maximum(np.abs(ray @ panel.normal), 1e-3)
+    path = panel.thickness_mm / np.maximum(np.abs(np.einsum("nj,j->n", ray, panel.normal)), 1e-3)
     mu = panel.mu_per_mm
     return 1.0 / mu - (path + 1.0 / mu) * np.exp(-mu * path)
 

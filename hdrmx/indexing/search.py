@@ -47,13 +47,14 @@ def find_lattices(
     top = float(d_star.max(initial=0.0))
     if top <= 0:
         return Found([], {})
+    few = combine.thinned(r, MAX_SHARPEN)
     if method == "real_space" and axes is not None:
-        vectors = real_space_vectors(_thinned(r), np.linalg.norm(axes, axis=1))
+        vectors = real_space_vectors(few, np.linalg.norm(axes, axis=1))
     elif method == "fft1d":
-        vectors = fft1d_vectors(_thinned(r), max_cell)
+        vectors = fft1d_vectors(few, max_cell)
     else:
         vectors, _ = fft3d_vectors(r, choose_grid(max_cell, 1.0 / top))
-    sharp = sharpen(vectors, _thinned(r))
+    sharp = sharpen(vectors, few)
     chosen = choose(sharp, min_cell, LONGEST * max_cell)
     fits, counts = combine.cells(chosen, r, tolerance, START * top)
     counts = {"candidate_vectors": len(vectors), "combined_vectors": len(chosen), **counts}
@@ -67,10 +68,3 @@ def chance_gain(n: int) -> float:
 
 def _longest_edge(fit: Fit) -> float:
     return float(np.linalg.norm(np.linalg.inv(fit.A), axis=1).max())
-
-
-def _thinned(r: Floats) -> Floats:
-    """At most `MAX_SHARPEN` points, evenly through the list."""
-    if len(r) <= MAX_SHARPEN:
-        return r
-    return r[np.linspace(0, len(r) - 1, MAX_SHARPEN).astype(np.int64)]

@@ -33,6 +33,7 @@ MOST_REFINED = 4
 FACTORS = (1.0, 2.0, 0.5)  # of the longest edge, tried in turn: few spots have few near neighbours, noise has many
 FITTING = 0.75  # share of the spots of the free lattice, that a given symmetry must keep
 POOR_FRACTION = 0.5  # of spots indexed, below which the beam centre is doubted
+BETTER_GAIN = 1.05  # times as much must a moved beam centre explain
 POOR_GAIN = 5.5  # nats a spot; right lattices reach 6 to 8, those that fit a wrong beam centre below 5
 
 
@@ -220,7 +221,7 @@ def _first_lattice(
         except IndexFailure as error:
             failure = failure or error
         else:
-            if model is None or _gain(again, params) > _gain(model, params):
+            if model is None or _gain(again, params) > BETTER_GAIN * _gain(model, params):
                 text = f"the beam centre was moved by {shift[0]:.2f} mm along fast and {shift[1]:.2f} mm along slow"
                 return again, counts, (text,)
     if model is not None:
