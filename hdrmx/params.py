@@ -216,12 +216,54 @@ class Refine(Settings):
 
 
 @dataclass(frozen=True)
+class Predict(Settings):
+    """Reflections that the refined crystal brings onto the detector."""
+
+    d_min: float | None = param(None, "highest resolution; auto: of the detector's farthest corner", unit="A", low=0.1)
+    min_zeta: float = param(
+        0.05, "smallest |axis . e1|: leaves out what lies too near the rotation axis", low=0, high=1
+    )
+    n_sigma: float = param(3.0, "radius of a reflection's foreground", unit="sigma", low=1, high=10)
+    box_scale: float = param(2.0, "half-width of a box of pixels in radii of the foreground", low=1.1, high=10)
+
+
+@dataclass(frozen=True)
+class Integrate(Settings):
+    """Intensities, by summation and by profile fitting."""
+
+    background: str = param(
+        "glm",
+        "robust Poisson mean, mean of what Tukey's rule leaves, or plain mean of the pixels around",
+        choices=("glm", "tukey", "mean"),
+    )
+    min_background_px: int = param(10, "fewest pixels that tell of the background", unit="px", low=1)
+    overlaps: str = param(
+        "exclude",
+        "pixels that neighbours reach, too: left out of background and profile fit, or used as any other",
+        choices=("exclude", "share"),
+    )
+    profile: bool = param(True, "fit profiles, beside summation")
+    block_deg: float = param(5.0, "rotation over which reference profiles are learned", unit="deg", low=0.01)
+    block_voxels: int = param(40_000_000, "most pixels of boxes kept for a block, which limits memory", low=1_000)
+    grid_cells: int = param(3, "reference profiles along each edge of the detector", low=1, high=9)
+    reference_sigma: float = param(10.0, "least I/sigma of a reflection that profiles are learned from", low=1)
+    min_profile: float = param(0.75, "least fraction of the profile on usable pixels", low=0.05, high=1)
+    kernel: str = param(
+        "auto",
+        "read frames as events (pixels with counts) where they are sparse, or always or never; the answer is the same",
+        choices=("auto", "dense", "sparse"),
+    )
+
+
+@dataclass(frozen=True)
 class Params:
     """The settings of all stages."""
 
     find_spots: FindSpots = field(default_factory=FindSpots)
     index: Index = field(default_factory=Index)
     refine: Refine = field(default_factory=Refine)
+    predict: Predict = field(default_factory=Predict)
+    integrate: Integrate = field(default_factory=Integrate)
 
 
 def stage_name(settings: type) -> str:

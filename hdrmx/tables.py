@@ -58,6 +58,53 @@ REFINED: tuple[Column, ...] = (
 )
 
 
+PREDICTED: tuple[Column, ...] = (
+    Column("h", "int32", "", "Miller index"),
+    Column("k", "int32", "", "Miller index"),
+    Column("l", "int32", "", "Miller index"),
+    Column("lattice", "int32", "", "crystal, from 0"),
+    Column("entering", "bool", "", "the reflection enters the Ewald sphere (else it leaves)"),
+    Column("panel", "int32", "", "panel of the detector, from 0"),
+    Column("frame", "float64", "frame", "predicted position along the scan"),
+    Column("slow", "float64", "px", "predicted position on the panel"),
+    Column("fast", "float64", "px", "predicted position on the panel"),
+    Column("s1_x", "float64", "1/A", "diffracted ray, laboratory frame"),
+    Column("s1_y", "float64", "1/A", "diffracted ray, laboratory frame"),
+    Column("s1_z", "float64", "1/A", "diffracted ray, laboratory frame"),
+    Column("d", "float64", "A", "resolution"),
+    Column("zeta", "float64", "", "axis . e1 of Kabsch"),
+    Column("partiality", "float64", "", "fraction of the rocking curve within the box's frames"),
+    Column("frame_min", "int32", "frame", "first frame of the box"),
+    Column("frame_max", "int32", "frame", "last frame of the box + 1"),
+    Column("slow_min", "int32", "px", "first row; may lie outside of the panel"),
+    Column("slow_max", "int32", "px", "last row + 1; may lie outside of the panel"),
+    Column("fast_min", "int32", "px", "first column; may lie outside of the panel"),
+    Column("fast_max", "int32", "px", "last column + 1; may lie outside of the panel"),
+)
+
+INTEGRATED: tuple[Column, ...] = (
+    *PREDICTED,
+    Column("flags", "int32", "", "bits of `hdrmx.integration.flags`"),
+    Column("sum_value", "float64", "count", "counts of the foreground less its background; NaN where it failed"),
+    Column("sum_variance", "float64", "count^2", "variance of sum_value"),
+    Column("prf_value", "float64", "count", "intensity by profile fit, of the whole reflection; NaN where it failed"),
+    Column("prf_variance", "float64", "count^2", "variance of prf_value"),
+    Column("prf_correlation", "float64", "", "of the counts with the profile"),
+    Column("background", "float64", "count/px", "mean background"),
+    Column("background_sum", "float64", "count", "background under the foreground"),
+    Column("n_foreground", "int32", "px", "pixels of the foreground, over all frames"),
+    Column("n_valid", "int32", "px", "those of them that can be used"),
+    Column("n_background", "int32", "px", "pixels that told of the background"),
+    Column("profile_fraction", "float64", "", "fraction of the profile on the pixels that were fitted"),
+    Column("foreground_fraction", "float64", "", "fraction of the profile on the foreground, all frames"),
+    Column("frame_obs", "float64", "frame", "centroid of the foreground less background; NaN where there is none"),
+    Column("slow_obs", "float64", "px", "centroid of the foreground less background"),
+    Column("fast_obs", "float64", "px", "centroid of the foreground less background"),
+    Column("lp", "float64", "", "factor that takes off Lorentz factor and polarisation"),
+    Column("qe", "float64", "", "part of the photons that the sensor absorbs"),
+)
+
+
 def empty(columns: tuple[Column, ...], n: int = 0) -> pd.DataFrame:
     """A table of n rows of zeros with these columns."""
     return pd.DataFrame({c.name: np.zeros(n, c.dtype) for c in columns})

@@ -80,7 +80,7 @@ def predict(
 
 
 def _padded(crystal: Crystal, geometry: Geometry) -> tuple[Crystal, Geometry]:
-    """Of a scan a little longer at either end, whose reflections may reach into it; the crystal stays as at the ends."""
+    """Of a scan a little longer at either end, whose reflections may reach in; the crystal stays as at the ends."""
     scan = geometry.scan
     if scan is None or scan.is_still:
         return crystal, geometry
