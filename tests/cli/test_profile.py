@@ -37,7 +37,7 @@ def test_writes_record_samples_trace_and_results(tiny: Path, tmp_path: Path, cap
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
-    assert run(str(tiny), "-o", str(folder), "-j", "1") == 0
+    assert run(str(tiny), "-o", str(folder), "-j", "1", "--stages", "find_spots") == 0
     table = capsys.readouterr().out
     record = read_record(folder)
     assert record.status == "complete"
@@ -63,8 +63,8 @@ def test_writes_record_samples_trace_and_results(tiny: Path, tmp_path: Path, cap
 
 
 def test_sampling_leaves_two_pages_or_none(tiny: Path, tmp_path: Path):
-    with_samples = profile(tiny, tmp_path / "a", Params(), Options())
-    without = profile(tiny, tmp_path / "b", Params(), Options(sampling=False))
+    with_samples = profile(tiny, tmp_path / "a", Params(), Options(until="find_spots"))
+    without = profile(tiny, tmp_path / "b", Params(), Options(sampling=False, until="find_spots"))
     assert set(without.files) == {"trace"}
     assert not (tmp_path / "b/pyinstrument.html").exists()
     if "pyinstrument" in with_samples.files:  # nothing is written where the run was over before the first sample
@@ -73,21 +73,28 @@ def test_sampling_leaves_two_pages_or_none(tiny: Path, tmp_path: Path):
 
 
 def test_json_summary(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert run(str(tiny), "-o", str(tmp_path / "out"), "--json", "--no-sampling", "--images", "2-4") == 0
+    options = ("--json", "--no-sampling", "--images", "2-4", "--stages", "find_spots")
+    assert run(str(tiny), "-o", str(tmp_path / "out"), *options) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["status"] == "complete"
     assert Path(found["record"]).is_file()
     assert next(s for s in found["stages"] if s["name"] == "find_spots")["counts"]["frames"] == 3
 
 
-def test_results_are_the_same_watched_or_not(tiny: Path):
-    source = open_source(tiny)
+def test_results_are_the_same_watched_or_not(small_set: Path):
+    source = open_source(small_set)
     recorder = Recorder()
     watched = process(source, Params(), recorder)
-    unwatched = process(source, Params())
+    unwatched = process(source, Params(), threads=2)
     source.close()
-    recorder.finish()
+    run_span = recorder.finish()
+    assert watched.refined is not None
+    assert unwatched.refined is not None
     pd.testing.assert_frame_equal(watched.spots, unwatched.spots, check_exact=True)
+    pd.testing.assert_frame_equal(watched.refined.reflections, unwatched.refined.reflections, check_exact=True)
+    assert watched.refined.crystals[0].A == unwatched.refined.crystals[0].A
+    assert [s.name for s in run_span.children] == ["find_spots", "index", "refine"]
+    assert {s.name: s.answers.get("cells") for s in run_span.children}["refine"] is not None
 
 
 def test_a_missing_data_set_leaves_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
