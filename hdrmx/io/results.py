@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,14 @@ class ResultWriter:
         self._reached.append(stage)
         self.files += [self.folder / name for name in FILES[stage] if (self.folder / name).exists()]
         write_json(self.folder / SUMMARY, summary(self.source, results, self.params, tuple(self._reached)))
+
+    def stopped(self, error: BaseException) -> None:
+        """Add to the summary, where there is one, why the run ended before its last stage."""
+        if self._reached:
+            path = self.folder / SUMMARY
+            told = json.loads(path.read_text(encoding="utf-8"))
+            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+            write_json(path, told | {"stopped": {"after": self._reached[-1], "reason": reason}})
 
     def _remove_old(self) -> None:
         for name in (SUMMARY, *(name for names in FILES.values() for name in names)):
@@ -123,11 +132,19 @@ def _lattice(crystal: Crystal) -> dict[str, Any]:
 
 
 def _setting(row: BravaisRow) -> dict[str, Any]:
+    from hdrmx.indexing.bravais_table import change_text
+
     return {
         "number": row.number,
+        "lattice": row.setting.bravais,
+        "metric_fit_deg": row.setting.misfit_deg,
         "space_group": row.crystal.space_group,
         "cell": list(row.crystal.cell),
         "rmsd_px": row.rmsd_px,
+        "min_cc": row.min_cc,
+        "max_cc": row.max_cc,
+        "spots": row.n_spots,
+        "change": change_text(row.change),
         "recommended": row.recommended,
         "best": row.best,
     }
