@@ -23,6 +23,7 @@ from hdrmx.kernels.intrinsics import gather_plane
 
 TILE_ROWS = 64
 TILE_COLUMNS = 1024  # a multiple of 64; ring and sums of a tile stay in the nearest caches
+MANY_GAPS = 24  # masked runs in a row, above which the mask is looked at pixel by pixel
 _SAMPLE_STEP = 16
 
 
@@ -41,89 +42,95 @@ def make_lanes(reach: int, dtype: npt.DTypeLike) -> Lanes:
 
 
 @njit(cache=True, nogil=True)
-def screen(frame, mask, width, first, limit, lines, best_slope, narrow, wide, reach, columns, valid, marked):
-    """Mark the windows of one panel that might be too dispersed.
+def screen(frame, mask, place, test, narrow, wide, marked):
+    """Mark the windows of a panel (or some of its rows) that might be too dispersed.
 
     Parameters
     ----------
-    frame, mask : (pixels of the frame,) counts; bool, True where a pixel may be used
-    width : pixels in a row of the frame
-    first : index of the panel's first pixel in the frame
-    limit : (low, high) trusted counts, of the frame's dtype
-    lines : (n, 4) int64, by rising slope: slope, floor, cap, bits of a lane; 0 bits: mark everything
-    best_slope : slope for a mean of 0
+    frame, mask : (pixels,) counts; bool, True where a pixel may be used
+    place : `threshold_limits.Place`
+    test : `threshold_limits.Test`
     narrow, wide : `Lanes` of 16 and 32 bits
-    columns : the panel's width
-    valid : (panel height, words) uint64, the panel's mask, 64 pixels a word
     marked : `bits.BitMap`, set here
     """
-    height = len(valid)
+    height, columns = len(place.valid), place.columns
     bits.clear(marked)
     for r0 in range(0, height, TILE_ROWS):
         r1 = min(height, r0 + TILE_ROWS)
         for c0 in range(0, columns, TILE_COLUMNS):
             c1 = min(columns, c0 + TILE_COLUMNS)
-            mean = _sample(frame, mask, first + r0 * width + c0, width, r1 - r0, c1 - c0, limit)
-            line = lines[_nearest(lines, best_slope + 2.0 * mean)]
+            mean = _sample(frame, mask, place.first + r0 * place.width + c0, place.width, r1 - r0, c1 - c0, test)
+            line = test.lines[_nearest(test.lines, test.best_slope + 2.0 * mean)]
             if line[3] == 16:
-                _tile(
-                    frame,
-                    mask,
-                    width,
-                    first,
-                    columns,
-                    limit,
-                    line,
-                    narrow,
-                    reach,
-                    r0,
-                    r1,
-                    c0,
-                    c1,
-                    height,
-                    valid,
-                    marked,
-                )
+                _tile(frame, mask, place, test, line, narrow, r0, r1, c0, c1, marked)
             elif line[3] == 32:
-                _tile(
-                    frame, mask, width, first, columns, limit, line, wide, reach, r0, r1, c0, c1, height, valid, marked
-                )
+                _tile(frame, mask, place, test, line, wide, r0, r1, c0, c1, marked)
             else:
                 for i in range(r0, r1):
                     for j in range(c0 // 64, (c1 + 63) // 64):
-                        bits.put(marked, i, j, valid[i, j])
+                        bits.put(marked, i, j, place.valid[i, j])
 
 
 @njit(cache=True, nogil=True)
-def _tile(frame, mask, width, first, columns, limit, line, lanes, reach, r0, r1, c0, c1, height, valid, marked):
-    """Screen rows r0 to r1 and columns c0 to c1 of a panel whose first pixel is frame[first]."""
+def _tile(frame, mask, place, test, line, lanes, r0, r1, c0, c1, marked):
+    """Screen rows r0 to r1 and columns c0 to c1."""
     ring, column, sums = lanes
-    a, b = max(0, c0 - reach), min(columns, c1 + reach)
-    n, stride, rows = b - a, len(column), 2 * reach + 1
+    reach, height = test.limits.reach, len(place.valid)
+    a, b = max(0, c0 - reach), min(place.columns, c1 + reach)
+    stride, rows = len(column), 2 * reach + 1
     ring[:] = 0
     column[:] = 0
     part = column[a - c0 + reach : b - c0 + reach]
     slot = 0
     for t in range(max(0, r0 - reach), r1 + reach):
-        terms = ring[slot * stride : slot * stride + n]
+        terms = ring[slot * stride : slot * stride + b - a]
         if t < height:
-            at = first + t * width + a
-            _add_row(frame[at : at + n], mask[at : at + n], terms, part, limit, line)
+            at = place.first + t * place.width + a
+            _add_row(frame[at : at + b - a], mask[at : at + b - a], place, t, a, terms, part, test, line)
         else:
-            _drop_row(terms, part)
+            _drop(terms, part)
         slot = slot + 1 if slot < rows - 1 else 0
         if t - reach >= r0:
             _sum_along(column, sums, c1 - c0, reach, line[1])
-            _pack(sums, valid[t - reach], marked, t - reach, c0 // 64, (c1 + 63) // 64)
+            _pack(sums, place.valid[t - reach], marked, t - reach, c0 // 64, (c1 + 63) // 64)
 
 
 @njit(cache=True, nogil=True)
-def _add_row(pixels, mask, terms, column, limit, line):
-    """The row's terms into its slot of the ring, and what they change into the column sums."""
-    low, high = limit
+def _add_row(pixels, mask, place, t, a, terms, column, test, line):
+    """Row t from column a on: its terms into the ring, and what they change into the column sums."""
+    low, high = test.limit
     slope = terms.dtype.type(line[0])
     cap = pixels.dtype.type(min(line[2], np.int64(high)))
     bottom = pixels.dtype.type(max(line[0] - line[2], np.int64(low)))  # above `low` only where counts can be negative
+    first, last = place.gap_first[t], place.gap_first[t + 1]
+    if last - first > MANY_GAPS:
+        _add_masked(pixels, mask, terms, column, low, high, bottom, cap, slope)
+        return
+    done = 0
+    for g in range(first, last):
+        begin, end = max(place.gaps[g, 0] - a, done), min(place.gaps[g, 1] - a, len(pixels))
+        if begin < end:
+            _add(pixels[done:begin], terms[done:begin], column[done:begin], low, high, bottom, cap, slope)
+            _drop(terms[begin:end], column[begin:end])
+            done = end
+    _add(pixels[done:], terms[done:], column[done:], low, high, bottom, cap, slope)
+
+
+@njit(cache=True, nogil=True)
+def _add(pixels, terms, column, low, high, bottom, cap, slope):
+    """Pixels that the mask allows."""
+    for j in range(len(pixels)):
+        v = pixels[j]
+        trusted = (v >= low) & (v <= high)
+        p = terms.dtype.type(min(max(v, bottom), cap)) if trusted else terms.dtype.type(0)
+        new = terms.dtype.type(p * terms.dtype.type(p - slope))
+        column[j] = terms.dtype.type(column[j] + terms.dtype.type(new - terms[j]))
+        terms[j] = new
+
+
+@njit(cache=True, nogil=True)
+def _add_masked(pixels, mask, terms, column, low, high, bottom, cap, slope):
+    """Pixels of which the mask allows some here and there."""
     for j in range(len(pixels)):
         v = pixels[j]
         trusted = (v >= low) & (v <= high) & mask[j]
@@ -134,8 +141,8 @@ def _add_row(pixels, mask, terms, column, limit, line):
 
 
 @njit(cache=True, nogil=True)
-def _drop_row(terms, column):
-    """Below the last row nothing is added."""
+def _drop(terms, column):
+    """Where pixels are masked, and below the last row, nothing is added."""
     for j in range(len(terms)):
         column[j] = terms.dtype.type(column[j] - terms[j])
         terms[j] = 0
@@ -180,9 +187,9 @@ def _pack(sums, valid, marked, i, first, last):
 
 
 @njit(cache=True, nogil=True)
-def _sample(frame, mask, first, width, rows, columns, limit):
+def _sample(frame, mask, first, width, rows, columns, test):
     """Mean counts of a tile, from every 16th pixel of every 16th row; bright pixels are cut to thrice the mean."""
-    low, high = limit
+    low, high = test.limit
     ceiling = np.inf
     mean = 0.0
     for _ in range(2):

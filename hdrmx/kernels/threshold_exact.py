@@ -35,23 +35,20 @@ def make_sums(columns: int) -> Sums:
 
 
 @njit(cache=True, nogil=True)
-def dispersed(frame, mask, width, first, columns, limit, test, spread, marked, sums, found):
+def dispersed(frame, mask, place, test, marked, sums, found):
     """Set in `found` the marked pixels that pass the test of their window; returns the windows tested.
 
     For the extended test these are the candidates; for the simple one the strong pixels.
 
     Parameters
     ----------
-    frame, mask : (pixels of the frame,) counts; bool
-    width, first : pixels in a row of the frame; index of the panel's first pixel
-    columns : the panel's width
-    limit : (low, high) trusted counts, of the frame's dtype
-    test : `threshold_limits.Limits`
-    spread : `threshold_limits.spread_table`
+    frame, mask : (pixels,) counts; bool
+    place : `threshold_limits.Place`
+    test : `threshold_limits.Test`
     marked, found : `bits.BitMap`; marked pixels are unmasked
     """
-    height = len(marked.words)
-    reach = test.reach
+    height, columns = len(marked.words), place.columns
+    reach = test.limits.reach
     tested = 0
     bits.clear(found)
     for i in range(height):
@@ -62,10 +59,10 @@ def dispersed(frame, mask, width, first, columns, limit, test, spread, marked, s
             m, x, y = sums.m[: b - a], sums.x[: b - a], sums.y[: b - a]
             m[:], x[:], y[:] = 0.0, 0.0, 0.0
             for k in range(max(0, i - reach), min(height, i + reach + 1)):
-                at = first + k * width + a
-                _add_columns(frame[at : at + b - a], mask[at : at + b - a], limit, m, x, y)
-            row = first + i * width
-            tested += _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found, i)
+                at = place.first + k * place.width + a
+                _add_columns(frame[at : at + b - a], mask[at : at + b - a], test.limit, m, x, y)
+            row = place.first + i * place.width
+            tested += _test_run(frame, row, begin, end, a, b, test, m, x, y, found, i)
     return tested
 
 
@@ -83,10 +80,10 @@ def _add_columns(pixels, mask, limit, m, x, y):
 
 
 @njit(cache=True, nogil=True)
-def _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found, i):
+def _test_run(frame, row, begin, end, a, b, test, m, x, y, found, i):
     """Test the windows of pixels begin to end of one row; m, x, y are sums down columns a to b."""
-    low, high = limit
-    reach = test.reach
+    low, high = test.limit
+    limits, reach = test.limits, test.limits.reach
     m_in, x_in, y_in = 0.0, 0.0, 0.0
     for c in range(a, min(b, begin + reach)):
         m_in, x_in, y_in = m_in + m[c - a], x_in + x[c - a], y_in + y[c - a]
@@ -94,16 +91,16 @@ def _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found,
         if c + reach < b:
             m_in, x_in, y_in = m_in + m[c + reach - a], x_in + x[c + reach - a], y_in + y[c + reach - a]
         v = frame[row + c]
-        if v >= low and v <= high and m_in >= test.min_local and x_in >= 0.0:
-            root = spread[np.int64(m_in)]
-            if test.unit_gain:
-                passes = m_in * y_in - x_in * x_in - x_in * (m_in - 1.0) > x_in * test.sigma_background * root
+        if v >= low and v <= high and m_in >= limits.min_local and x_in >= 0.0:
+            root = test.spread[np.int64(m_in)]
+            if limits.unit_gain:
+                passes = m_in * y_in - x_in * x_in - x_in * (m_in - 1.0) > x_in * limits.sigma_background * root
             else:
-                allowed = m_in - 1.0 + test.sigma_background * root
-                passes = m_in * y_in - x_in * x_in > test.gain * x_in * allowed
-            if passes and not test.extended:
+                allowed = m_in - 1.0 + limits.sigma_background * root
+                passes = m_in * y_in - x_in * x_in > limits.gain * x_in * allowed
+            if passes and not limits.extended:
                 excess = m_in * v - x_in
-                passes = v > test.above and excess > test.sigma_strong * np.sqrt(test.gain * x_in * m_in)
+                passes = v > limits.above and excess > limits.sigma_strong * np.sqrt(limits.gain * x_in * m_in)
             if passes:
                 bits.put(found, i, c // 64, bits.ONE << np.uint64(c % 64))
         if c - reach >= a:
@@ -112,30 +109,30 @@ def _test_run(frame, row, begin, end, a, b, limit, test, spread, m, x, y, found,
 
 
 @njit(cache=True, nogil=True)
-def outstanding(frame, mask, width, first, columns, limit, test, foreground, sums, found):
+def outstanding(frame, mask, place, test, foreground, sums, found):
     """Set in `found` the foreground pixels that stand out from the background round them; returns windows tested.
 
     The background of a pixel is what is not foreground in a window wider by 2 px on each side.
     Parameters as for `dispersed`; `foreground` is the eroded map of candidates.
     """
-    height = len(foreground.words)
-    reach = test.reach + WIDER_px
+    height, columns = len(foreground.words), place.columns
+    reach = test.limits.reach + WIDER_px
     tested = 0
     bits.clear(found)
     for i in range(height):
         n_runs = bits.runs(foreground, i, sums.starts, sums.stops)
-        row = first + i * width
+        row = place.first + i * place.width
         for r in range(n_runs):
-            begin, end = _shorten(frame, row, sums.starts[r], sums.stops[r], test.above)
+            begin, end = _shorten(frame, row, sums.starts[r], sums.stops[r], test.limits.above)
             if begin == end:
                 continue
             a, b = max(0, begin - reach), min(columns, end + reach)
             m, x = sums.m[: b - a], sums.x[: b - a]
             m[:], x[:] = 0.0, 0.0
             for k in range(max(0, i - reach), min(height, i + reach + 1)):
-                at = first + k * width + a
-                _add_background(frame[at : at + b - a], mask[at : at + b - a], limit, foreground.words[k], a, m, x)
-            tested += _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found, i)
+                at = place.first + k * place.width + a
+                _add_background(frame[at : at + b - a], mask[at : at + b - a], test.limit, foreground.words[k], a, m, x)
+            tested += _stand_out(frame, row, begin, end, a, b, test.limits, m, x, reach, found, i)
     return tested
 
 
@@ -162,7 +159,7 @@ def _add_background(pixels, mask, limit, foreground, a, m, x):
 
 
 @njit(cache=True, nogil=True)
-def _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found, i):
+def _stand_out(frame, row, begin, end, a, b, limits, m, x, reach, found, i):
     tested = 0
     m_in, x_in = 0.0, 0.0
     for c in range(a, min(b, begin + reach)):
@@ -171,10 +168,10 @@ def _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found, i):
         if c + reach < b:
             m_in, x_in = m_in + m[c + reach - a], x_in + x[c + reach - a]
         v = np.float64(frame[row + c])
-        if v > test.above and x_in >= 0.0:
+        if v > limits.above and x_in >= 0.0:
             tested += 1
             mean = x_in / m_in if m_in >= 2.0 else 0.0
-            if v >= mean + test.sigma_strong * np.sqrt(test.gain * mean):
+            if v >= mean + limits.sigma_strong * np.sqrt(limits.gain * mean):
                 bits.put(found, i, c // 64, bits.ONE << np.uint64(c % 64))
         if c - reach >= a:
             m_in, x_in = m_in - m[c - reach - a], x_in - x[c - reach - a]
@@ -182,21 +179,19 @@ def _stand_out(frame, row, begin, end, a, b, test, m, x, reach, found, i):
 
 
 @njit(cache=True, nogil=True)
-def gather(frame, width, first, strong, sums, slow, fast, counts):
-    """Positions within the panel and counts of the strong pixels, in raster order; returns their number.
+def gather(frame, place, strong, begin, end, top, sums, n, room):
+    """Append the strong pixels of rows begin to end, in raster order, to the n in the room; returns how many there are.
 
-    What doesn't fit the three arrays is counted only.
+    `top` is added to the row. What doesn't fit the room is counted only.
     """
-    n = 0
-    for i in range(len(strong.words)):
+    slow, fast, counts = room
+    for i in range(begin, end):
         n_runs = bits.runs(strong, i, sums.starts, sums.stops)
         for r in range(n_runs):
-            if n + sums.stops[r] - sums.starts[r] > len(slow):
-                n += sums.stops[r] - sums.starts[r]
-                continue
             for c in range(sums.starts[r], sums.stops[r]):
-                slow[n] = i
-                fast[n] = c
-                counts[n] = frame[first + i * width + c]
+                if n < len(slow):
+                    slow[n] = top + i
+                    fast[n] = c
+                    counts[n] = frame[place.first + i * place.width + c]
                 n += 1
     return n

@@ -43,6 +43,28 @@ class Limits(NamedTuple):
     extended: bool
 
 
+class Test(NamedTuple):
+    """The test of a data set, as the kernels take it; `make_test` makes it."""
+
+    limits: Limits
+    limit: tuple[np.generic, np.generic]  # trusted counts, inclusive, in the frame's dtype
+    spread: npt.NDArray[np.float64]  # of `spread_table`
+    lines: npt.NDArray[np.int64]  # of `lines_of`
+    best_slope: float
+    seed: int
+
+
+class Place(NamedTuple):
+    """Rows of a panel within a flat frame."""
+
+    width: int  # pixels in a row of the frame
+    first: int  # index of the first pixel
+    columns: int
+    valid: npt.NDArray[np.uint64]  # (rows, words), the mask, 64 pixels a word
+    gap_first: npt.NDArray[np.int64]  # (rows + 1,) the gaps of each row
+    gaps: npt.NDArray[np.int64]  # (n, 2) begin and end of the runs of masked pixels
+
+
 class Line(NamedTuple):
     """A window may be too dispersed only if sum(p^2 - slope p) > floor, p clamped to [slope - cap, cap]."""
 
@@ -70,6 +92,17 @@ def limits_of(params: FindSpots, trusted: tuple[float, float], detector_gain: fl
         high=math.floor(high),
         extended=params.threshold == "dispersion_extended",
     )
+
+
+def make_test(params: FindSpots, limits: Limits, dtype: np.dtype) -> Test | None:
+    """The test for frames of a dtype; None where none of its counts can be trusted."""
+    info = np.iinfo(dtype)
+    low, high = max(limits.low, int(info.min)), min(limits.high, int(info.max))
+    if low > high:
+        return None
+    lines, best_slope = lines_of(params, limits.gain)
+    limit = (dtype.type(low), dtype.type(high))
+    return Test(limits, limit, spread_table(limits.reach), lines, best_slope, seed_count(params, limits.gain))
 
 
 def spread_table(reach: int) -> npt.NDArray[np.float64]:

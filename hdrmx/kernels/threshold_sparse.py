@@ -11,31 +11,51 @@ from numba import njit
 
 from hdrmx.kernels import bits
 
+_LONGEST = 24  # px from the first to the last seed of those marked together: with twice the reach still below 64
+
 
 @njit(cache=True, nogil=True)
-def mark_seeds(index, count, n_events, seed, high, width, top, left, columns, reach, valid, marked):
-    """Mark the windows of one panel that hold a pixel of at least `seed` counts; returns the seeds.
+def mark_seeds(index, count, n_events, place, test, seeds, marked):
+    """Mark the windows of a panel that hold a bright enough pixel.
 
     Parameters
     ----------
     index, count : events: pixel of the frame (rising), counts
-    seed, high : fewest and most counts of a seed; more than `high` isn't trusted
-    width : pixels in a row of the frame
-    top, left, columns : the panel's place in the frame and its width
-    reach : half-width of a window
-    valid : (panel height, words) uint64, the panel's mask
-    marked : `bits.BitMap`, cleared first
+    place, test : `threshold_limits.Place`, `threshold_limits.Test`
+    seeds : (room for n_events,) int32 to work in
+    marked : `bits.BitMap`, set here
     """
-    height = len(valid)
     bits.clear(marked)
+    n = _find_seeds(count[:n_events], np.uint32(test.seed), np.uint32(test.limit[1]), seeds)
+    height, reach = len(place.valid), test.limits.reach
+    top, left = place.first // place.width, place.first % place.width
+    begin, end, row = 0, 0, -1  # of neighbouring seeds in one row, marked together
+    for s in range(n + 1):
+        i, c = -2, 0
+        if s < n:
+            pixel = np.int64(index[seeds[s]])
+            i = pixel // place.width
+            c = pixel - i * place.width - left
+            i -= top
+            if c < 0 or c >= place.columns:
+                continue
+        if i == row and c - end <= 2 * reach and c - begin < _LONGEST:
+            end = c
+            continue
+        if 0 <= row < height:
+            a, b = max(0, begin - reach), min(place.columns, end + reach + 1)
+            for k in range(max(0, row - reach), min(height, row + reach + 1)):
+                _set(marked, k, place.valid[k], a, b)
+        begin, end, row = c, c, i
+
+
+@njit(cache=True, nogil=True)
+def _find_seeds(count, seed, high, seeds):
+    """Events of `seed` to `high` counts; returns their number."""
     n = 0
-    for e in range(n_events):
-        if count[e] >= seed and count[e] <= high:
-            i, c = index[e] // width - top, index[e] % width - left
-            if 0 <= i < height and 0 <= c < columns:
-                n += 1
-                for k in range(max(0, i - reach), min(height, i + reach + 1)):
-                    _set(marked, k, valid[k], max(0, c - reach), min(columns, c + reach + 1))
+    for e in range(len(count)):
+        seeds[n] = e
+        n += int((count[e] >= seed) & (count[e] <= high))
     return n
 
 
@@ -50,21 +70,21 @@ def _set(marked, i, valid, begin, end):
 
 
 @njit(cache=True, nogil=True)
-def lay_out(index, count, n_events, offset, width, top, left, columns, near, sums, frame):
+def lay_out(index, count, n_events, offset, place, near, sums, frame):
     """Write the events of the pixels in `near` into the frame, which is zero there.
 
     Parameters
     ----------
     offset : first event of each 256 pixels of the frame
-    near : `bits.BitMap`
+    near : `bits.BitMap` of the place
     frame : (pixels of the frame,) counts
     """
     for i in range(len(near.words)):
         n_runs = bits.runs(near, i, sums.starts, sums.stops)
-        row = (top + i) * width + left
+        row = place.first + i * place.width
         for r in range(n_runs):
-            begin, end = row + sums.starts[r], row + min(columns, sums.stops[r])
-            e = offset[begin // 256]
+            begin, end = row + sums.starts[r], row + sums.stops[r]
+            e = np.int64(offset[begin // 256])
             while e < n_events and index[e] < begin:
                 e += 1
             while e < n_events and index[e] < end:
@@ -73,10 +93,10 @@ def lay_out(index, count, n_events, offset, width, top, left, columns, near, sum
 
 
 @njit(cache=True, nogil=True)
-def wipe(width, top, left, columns, near, sums, frame):
+def wipe(place, near, sums, frame):
     """Make the frame zero again where `lay_out` wrote."""
     for i in range(len(near.words)):
         n_runs = bits.runs(near, i, sums.starts, sums.stops)
-        row = (top + i) * width + left
+        row = place.first + i * place.width
         for r in range(n_runs):
-            frame[row + sums.starts[r] : row + min(columns, sums.stops[r])] = 0
+            frame[row + sums.starts[r] : row + sums.stops[r]] = 0

@@ -28,6 +28,7 @@ from hdrmx.stages.strong_pixels import (
     Threshold,
     ThresholdWork,
     make_threshold,
+    strong_in_chunk,
     strong_in_dense,
     strong_in_events,
 )
@@ -174,14 +175,16 @@ class _StrongPixelFinder:
         threshold = self._prepare(frame)
         payload = frame.load()
         loaded = replace(frame, load=lambda: payload)
+        work, own, events = self._buffers(threshold)
+        n_bytes, n_events = payload.size, -1
         if self._is_sparse(frame, threshold, payload.size):
-            events, work, own = self._buffers(threshold, sparse=True)
-            n_bytes = decode_events(loaded, self._valid, events, work)
+            decode_events(loaded, self._valid, events, work)
             strong, n_events = strong_in_events(threshold, events, own), events.n
+        elif found := strong_in_chunk(threshold, frame, payload, work, own):
+            strong = found
         else:
-            _, work, own = self._buffers(threshold, sparse=False)
-            n_bytes = decode_dense(loaded, work.dense, work)
-            strong, n_events = strong_in_dense(threshold, work.dense, own), -1
+            decode_dense(loaded, work.dense, work)
+            strong = strong_in_dense(threshold, work.dense, own)
         if len(strong.slow) > self._most:
             reason = f"{len(strong.slow)} strong pixels, more than the {self._most} that max_strong_fraction allows"
             raise BadFrame(frame.where, frame.index, reason)
@@ -208,17 +211,13 @@ class _StrongPixelFinder:
                 raise BadFrame(frame.where, frame.index, f"{reason} {self.threshold.shape} px")
             return self.threshold
 
-    def _buffers(self, threshold: Threshold, *, sparse: bool) -> tuple[Events, Workspace, ThresholdWork]:
+    def _buffers(self, threshold: Threshold) -> tuple[Workspace, ThresholdWork, Events]:
+        """This thread's."""
         mine = self._mine
-        if not hasattr(mine, "work"):
-            mine.work = Workspace(threshold.shape, threshold.dtype)
-            mine.own = {}
-            mine.events = Events((0, 0))
-        if sparse not in mine.own:
-            mine.own[sparse] = ThresholdWork.of(threshold, events=sparse)
-            if sparse:
-                mine.events = Events(threshold.shape)
-        return mine.events, mine.work, mine.own[sparse]
+        if not hasattr(mine, "buffers"):
+            shape = threshold.shape
+            mine.buffers = (Workspace(shape, threshold.dtype), ThresholdWork(threshold), Events(shape))
+        return mine.buffers
 
 
 def _in_order(

@@ -7,21 +7,23 @@ on the path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hdrmx.errors import InputError
-from hdrmx.kernels import bits
-from hdrmx.kernels.threshold_dense import Lanes, make_lanes, screen
-from hdrmx.kernels.threshold_exact import Sums, dispersed, gather, make_sums, outstanding
-from hdrmx.kernels.threshold_limits import Limits, WIDER_px, limits_of, lines_of, seed_count, spread_table
-from hdrmx.kernels.threshold_sparse import lay_out, mark_seeds, wipe
-from hdrmx.kernels.workspace import Events
+from hdrmx.frames import Codec, Frame
+from hdrmx.kernels import bits, threshold_frame
+from hdrmx.kernels.bitshuffle import DEFAULT_BLOCK_BYTES, HEADER_BYTES
+from hdrmx.kernels.threshold_limits import Place, Test, limits_of, make_test
+from hdrmx.kernels.workspace import Events, Workspace
 from hdrmx.models import Panel
 from hdrmx.params import FindSpots
+
+BAND_BYTES = 1 << 20  # pixels of a band: what a core's second cache holds
+FIRST_ROOM = 4096  # strong pixels; grows
 
 
 class StrongPixels(NamedTuple):
@@ -35,35 +37,25 @@ class StrongPixels(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PanelPlace:
-    """A panel's part of the frame, and its mask."""
-
-    top: int
-    left: int
-    height: int
-    columns: int
-    valid: npt.NDArray[np.uint64]  # (height, words)
-
-
-@dataclass(frozen=True)
 class Threshold:
     """The test of a data set: settings, masks and the constants that follow from them."""
 
     shape: tuple[int, int]
     dtype: np.dtype
-    limits: Limits
-    limit: tuple[np.generic, np.generic]  # trusted counts in the frame's dtype
-    spread: npt.NDArray[np.float64]
-    lines: npt.NDArray[np.int64]
-    best_slope: float
-    seed: int
+    test: Test
     mask: npt.NDArray[np.bool_]  # of the frame, flat
-    panels: tuple[PanelPlace, ...]
+    places: tuple[Place, ...]  # of the panels
 
     @property
     def takes_events(self) -> bool:
         """Events leave out zeros (which must then be trusted) and have no sign."""
-        return self.limits.low <= 0 and self.dtype.kind == "u"
+        return self.test.limits.low <= 0 and self.dtype.kind == "u"
+
+    @property
+    def is_one_panel(self) -> bool:
+        """Whether a single panel makes up the whole frame."""
+        (place, *others) = self.places
+        return not others and (len(place.valid), place.columns) == self.shape
 
 
 def make_threshold(
@@ -85,57 +77,67 @@ def make_threshold(
         limits = limits_of(params, trusted, detector_gain)
     except ValueError as error:
         raise InputError("find_spots", str(error), "choose a smaller min_local or a larger kernel_px") from None
-    info = np.iinfo(dtype)
-    low, high = max(limits.low, int(info.min)), min(limits.high, int(info.max))
-    nothing = low > high  # then no count is trusted
-    lines, best_slope = lines_of(params, limits.gain)
-    return Threshold(
-        shape=(mask.shape[0], mask.shape[1]),
-        dtype=dtype,
-        limits=limits,
-        limit=(dtype.type(0 if nothing else low), dtype.type(0 if nothing else high)),
-        spread=spread_table(params.kernel_px),
-        lines=lines,
-        best_slope=best_slope,
-        seed=seed_count(params, limits.gain),
-        mask=np.zeros(mask.size, bool) if nothing else np.ascontiguousarray(mask, bool).reshape(-1),
-        panels=tuple(_place(panel, mask, nothing) for panel in panels),
-    )
+    test = make_test(params, limits, dtype)
+    if test is None:  # no count is trusted
+        mask, test = np.zeros_like(mask), make_test(params, limits._replace(low=0, high=0), dtype)
+    assert test is not None
+    flat = np.ascontiguousarray(mask, bool).reshape(-1)
+    return Threshold((mask.shape[0], mask.shape[1]), dtype, test, flat, tuple(_place(p, mask) for p in panels))
 
 
-def _place(panel: Panel, mask: npt.NDArray[np.bool_], nothing: bool) -> PanelPlace:
+def _place(panel: Panel, mask: npt.NDArray[np.bool_]) -> Place:
     (top, left), (height, columns) = panel.offset, panel.shape
     if top < 0 or left < 0 or top + height > mask.shape[0] or left + columns > mask.shape[1]:
         what = f"covers rows {top}-{top + height} and columns {left}-{left + columns} of a frame of {mask.shape} px"
         raise InputError(f"panel {panel.name}", what, "check the detector's module offsets and sizes")
     part = mask[top : top + height, left : left + columns]
-    return PanelPlace(top, left, height, columns, bits.pack(part & (not nothing)))
+    edges = np.diff(np.pad(part, ((0, 0), (1, 1)), constant_values=True).astype(np.int8), axis=1)
+    rows, begins = np.nonzero(edges < 0)
+    gaps = np.stack([begins, np.nonzero(edges > 0)[1]], axis=1).astype(np.int64)
+    first = np.searchsorted(rows, np.arange(height + 1)).astype(np.int64)
+    return Place(mask.shape[1], top * mask.shape[1] + left, columns, bits.pack(part), first, gaps)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ThresholdWork:
-    """Buffers of one thread."""
+    """Buffers of one thread, each made when it is first needed."""
 
-    narrow: Lanes
-    wide: Lanes
-    sums: Sums
-    maps: dict[tuple[int, int], tuple[bits.BitMap, ...]]  # four for each shape of panel
-    room: list[npt.NDArray]  # for strong pixels: slow, fast, counts
-    laid: npt.NDArray  # flat frame for events, zero between calls
+    threshold: Threshold
+    room: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]] = field(
+        default_factory=lambda: threshold_frame.make_room(FIRST_ROOM)
+    )
+    seeds: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    _of_shape: dict[tuple[int, int], threshold_frame.Work] = field(default_factory=dict)
+    _laid: npt.NDArray | None = None
+    _band: npt.NDArray | None = None
 
-    @staticmethod
-    def of(threshold: Threshold, *, events: bool) -> ThresholdWork:
-        """Buffers for frames of `threshold`; with a frame to lay out events in where asked for."""
-        shapes = {(p.height, p.columns) for p in threshold.panels}
-        reach = threshold.limits.reach
-        return ThresholdWork(
-            narrow=make_lanes(reach, np.int16),
-            wide=make_lanes(reach, np.int32),
-            sums=make_sums(max(p.columns for p in threshold.panels)),
-            maps={shape: tuple(bits.empty_map(*shape) for _ in range(4)) for shape in shapes},
-            room=[np.empty(4096, dtype) for dtype in (np.int32, np.int32, np.int64)],
-            laid=np.zeros(threshold.mask.size if events else 0, threshold.dtype),
-        )
+    def of_shape(self, rows: int, columns: int) -> threshold_frame.Work:
+        """Buffers for a panel or band."""
+        if (rows, columns) not in self._of_shape:
+            reach = self.threshold.test.limits.reach
+            self._of_shape[rows, columns] = threshold_frame.make_work(rows, columns, reach)
+        return self._of_shape[rows, columns]
+
+    @property
+    def laid(self) -> npt.NDArray:
+        """Flat frame in which events are laid out, zero between calls."""
+        if self._laid is None:
+            self._laid = np.zeros(self.threshold.mask.size, self.threshold.dtype)
+        return self._laid
+
+    def band(self, n_pixels: int) -> npt.NDArray:
+        """Room for the pixels of a band."""
+        if self._band is None or self._band.size < n_pixels:
+            self._band = np.zeros(n_pixels, self.threshold.dtype)
+        return self._band
+
+    def taken(self, n: int) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray] | None:
+        """Copies of the n strong pixels in the room; where they didn't fit, None, and there is more room."""
+        if n > len(self.room[0]):
+            self.room = threshold_frame.make_room(2 * n)
+            return None
+        slow, fast, counts = self.room
+        return slow[:n].copy(), fast[:n].copy(), counts[:n].copy()
 
 
 def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWork) -> StrongPixels:
@@ -146,97 +148,84 @@ def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWo
     pixels : (slow, fast), of the threshold's shape and dtype
     """
     frame = pixels.reshape(-1)
-    found = []
-    for place in threshold.panels:
-        maps = work.maps[place.height, place.columns]
-        screen(
-            frame,
-            threshold.mask,
-            threshold.shape[1],
-            place.top * threshold.shape[1] + place.left,
-            threshold.limit,
-            threshold.lines,
-            threshold.best_slope,
-            work.narrow,
-            work.wide,
-            threshold.limits.reach,
-            place.columns,
-            place.valid,
-            maps[0],
-        )
-        _choose(threshold, place, maps)
-        found.append(_strong(threshold, place, frame, maps, work))
-    return _joined(found)
+    while True:
+        n, windows, first = 0, 0, [0]
+        for place in threshold.places:
+            rows = len(place.valid)
+            own = work.of_shape(rows, place.columns)
+            n, tested = threshold_frame.strong_in_rows(
+                frame, threshold.mask, place, threshold.test, own, 0, rows, 0, n, work.room
+            )
+            windows += tested
+            first.append(n)
+        if found := work.taken(n):
+            return StrongPixels(*found, np.array(first), windows)
 
 
 def strong_in_events(threshold: Threshold, events: Events, work: ThresholdWork) -> StrongPixels:
     """Strong pixels of a frame given as events; the same as of the frame laid out in full."""
-    width, reach = threshold.shape[1], threshold.limits.reach
-    list_of = (events.index, events.count, events.n)
-    found = []
-    for place in threshold.panels:
-        at = (width, place.top, place.left)
-        maps = work.maps[place.height, place.columns]
-        high = np.uint32(threshold.limit[1])
-        mark_seeds(*list_of, threshold.seed, high, *at, place.columns, reach, place.valid, maps[0])
-        _choose(threshold, place, maps)
-        near = maps[3]
-        bits.dilate(maps[0], max(reach, WIDER_px + 1), place.valid, near)  # all that either window sees
-        lay_out(*list_of, events.offset, *at, place.columns, near, work.sums, work.laid)
-        found.append(_strong(threshold, place, work.laid, maps, work))
-        wipe(*at, place.columns, near, work.sums, work.laid)
-    return _joined(found)
+    if work.seeds.size < events.index.size:
+        work.seeds = np.empty(events.index.size, np.int32)
+    given = (events.index, events.count, events.n, events.offset, work.seeds, work.laid, threshold.mask)
+    while True:
+        n, windows, first = 0, 0, [0]
+        for place in threshold.places:
+            own = work.of_shape(len(place.valid), place.columns)
+            n, tested = threshold_frame.strong_in_events(*given, place, threshold.test, own, n, work.room)
+            windows += tested
+            first.append(n)
+        if found := work.taken(n):
+            return StrongPixels(*found, np.array(first), windows)
 
 
-def _choose(threshold: Threshold, place: PanelPlace, maps: tuple[bits.BitMap, ...]) -> None:
-    """Leave in map 0 the marked pixels whose window must be tested; uses map 1.
+def strong_in_chunk(
+    threshold: Threshold, frame: Frame, payload: npt.NDArray[np.uint8], decoding: Workspace, work: ThresholdWork
+) -> StrongPixels | None:
+    """Strong pixels of a bitshuffle-LZ4 frame, unpacked and searched in bands that stay in the cache.
 
-    Only candidates in a whole neighbourhood of candidates matter to the extended test, and every
-    candidate is marked: so those marked pixels remain that belong to a whole neighbourhood of marked ones.
+    None where that can't be done (another codec, several panels, blocks larger than a band) or the chunk is damaged:
+    `decode_dense` then does it, or says what is wrong.
     """
-    r = threshold.limits.reach - 1
-    if threshold.limits.extended and r > 0:
-        bits.erode(maps[0], place.columns, r, maps[1])
-        bits.dilate(maps[1], r, place.valid, maps[0])
-
-
-def _strong(
-    threshold: Threshold,
-    place: PanelPlace,
-    frame: npt.NDArray,
-    maps: tuple[bits.BitMap, ...],
-    work: ThresholdWork,
-) -> StrongPixels:
-    """Exact tests of one panel where map 0 says; uses maps 1 and 2."""
-    width = threshold.shape[1]
-    first = place.top * width + place.left
-    at = (frame, threshold.mask, width, first, place.columns, threshold.limit, threshold.limits)
-    found = maps[1]
-    windows = dispersed(*at, threshold.spread, maps[0], work.sums, found)
-    if threshold.limits.extended:
-        bits.erode(found, place.columns, threshold.limits.reach - 1, maps[2])
-        windows += outstanding(*at, maps[2], work.sums, found)
-    n = gather(frame, width, first, found, work.sums, *work.room)
-    if n > len(work.room[0]):
-        work.room[:] = [np.empty(2 * n, array.dtype) for array in work.room]
-        gather(frame, width, first, found, work.sums, *work.room)
-    slow, fast, counts = (array[:n].copy() for array in work.room)
-    return StrongPixels(slow, fast, counts, np.array([0, n]), windows)
-
-
-def _joined(panels: list[StrongPixels]) -> StrongPixels:
-    if len(panels) == 1:
-        return panels[0]
-    first = np.concatenate([[0], np.cumsum([len(p.slow) for p in panels])])
-    slow, fast, counts = (np.concatenate([p[k] for p in panels]) for k in range(3))
-    return StrongPixels(slow, fast, counts, first, sum(p.windows for p in panels))
+    height, width = threshold.shape
+    itemsize = threshold.dtype.itemsize
+    if frame.codec is not Codec.BSLZ4 or not threshold.is_one_panel or payload.size < HEADER_BYTES:
+        return None
+    block_bytes = int.from_bytes(payload[8:12].tobytes(), "big") or DEFAULT_BLOCK_BYTES
+    announced = int.from_bytes(payload[:8].tobytes(), "big")
+    if announced != height * width * itemsize or block_bytes % (8 * itemsize) or block_bytes > BAND_BYTES:
+        return None
+    beyond = threshold_frame.margin(threshold.test.limits.reach)
+    rows = min(height, max(BAND_BYTES // (width * itemsize) - 2 * beyond, 2 * beyond))
+    decoding.fit(block_bytes)
+    scratch = (decoding.words, decoding.scratch, decoding.summary)
+    band = work.band((rows + 2 * beyond) * width + block_bytes // itemsize)
+    bands = (band, band.view(f"u{itemsize}"), rows, beyond)
+    own = work.of_shape(rows + 2 * beyond, width)
+    given = (
+        payload,
+        HEADER_BYTES,
+        block_bytes,
+        scratch,
+        *bands,
+        threshold.mask,
+        threshold.places[0],
+        threshold.test,
+        own,
+    )
+    while True:
+        n, windows, error = threshold_frame.strong_in_chunk(*given, work.room)
+        if error < 0:
+            return None
+        if found := work.taken(n):
+            return StrongPixels(*found, np.array([0, n]), windows)
 
 
 def strong_map(threshold: Threshold, strong: StrongPixels) -> npt.NDArray[np.bool_]:
     """(slow, fast) of the frame, True at the strong pixels."""
     out = np.zeros(threshold.shape, bool)
-    for place, begin, end in zip(threshold.panels, strong.first[:-1], strong.first[1:]):
-        out[place.top + strong.slow[begin:end], place.left + strong.fast[begin:end]] = True
+    for place, begin, end in zip(threshold.places, strong.first[:-1], strong.first[1:]):
+        top, left = divmod(place.first, place.width)
+        out[top + strong.slow[begin:end], left + strong.fast[begin:end]] = True
     return out
 
 
@@ -253,5 +242,5 @@ def strong_pixels(
     """
     panel = Panel("whole", counts.shape, (1.0, 1.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     threshold = make_threshold(mask, [panel], trusted, params, counts.dtype)
-    work = ThresholdWork.of(threshold, events=False)
+    work = ThresholdWork(threshold)
     return strong_map(threshold, strong_in_dense(threshold, np.ascontiguousarray(counts), work))

@@ -77,7 +77,7 @@ def check_all_paths(seed: int, dtype: str, params: FindSpots) -> None:
     counts, mask, trusted = a_frame(seed, dtype)
     plain = strong_pixels_plain(counts, mask, trusted, params)
     threshold = make_threshold(mask, [one_panel(counts.shape)], trusted, params, counts.dtype)
-    work = ThresholdWork.of(threshold, events=True)
+    work = ThresholdWork(threshold)
     for _ in range(2):  # the buffers are clean for the next frame
         np.testing.assert_array_equal(strong_map(threshold, strong_in_dense(threshold, counts, work)), plain)
         if threshold.takes_events:
@@ -119,7 +119,7 @@ def test_frame_wider_than_a_tile_and_higher_than_a_band():
         plain = strong_pixels_plain(counts, mask, (0, 65000), params)
         assert plain.sum() > 100
         threshold = make_threshold(mask, [one_panel(counts.shape)], (0, 65000), params, counts.dtype)
-        work = ThresholdWork.of(threshold, events=True)
+        work = ThresholdWork(threshold)
         np.testing.assert_array_equal(strong_map(threshold, strong_in_dense(threshold, counts, work)), plain)
         found = strong_in_events(threshold, events_of(counts, mask), work)
         np.testing.assert_array_equal(strong_map(threshold, found), plain)
@@ -134,7 +134,7 @@ def test_panels_are_apart():
     mask = np.ones(counts.shape, bool)
     panels = [one_panel((40, 70), (0, 0)), one_panel((40, 80), (0, 70)), one_panel((45, 150), (42, 0))]
     threshold = make_threshold(mask, panels, (0, 1000), FindSpots(), counts.dtype)
-    work = ThresholdWork.of(threshold, events=True)
+    work = ThresholdWork(threshold)
     expected = np.zeros(counts.shape, bool)
     for panel in panels:
         (top, left), (height, columns) = panel.offset, panel.shape

@@ -39,7 +39,7 @@ def strong_pixels(source: FrameSource, params: FindSpots, frames: set[int]) -> d
     threshold = make_threshold(
         usable, geometry.detector.panels, geometry.detector.trusted, params, source.dtype, geometry.detector.gain
     )
-    own, work = ThresholdWork.of(threshold, events=False), Workspace(source.shape, source.dtype)
+    own, work = ThresholdWork(threshold), Workspace(source.shape, source.dtype)
     for frame in source.frames():
         if frame.index in frames:
             decode_dense(frame, work.dense, work)
