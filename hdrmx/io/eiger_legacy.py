@@ -11,7 +11,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import numpy.typing as npt
-import nxmx
 
 from hdrmx.errors import InputError
 from hdrmx.io.nexus_geometry import read_beam, sensor_of, trusted_range
@@ -38,7 +37,7 @@ def read_legacy(
     ------
     InputError : something is missing or not finite; the message names it
     """
-    beam = read_beam(nxmx.NXentry(entry), path, notes)
+    beam = read_beam(entry, path, notes)
     group = entry["instrument/detector"]
     with header(path, "the detector"):
         panel = _panel(group, beam, shape or _announced_shape(group, path), path, notes)

@@ -10,7 +10,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import numpy.typing as npt
-import nxmx
 
 from hdrmx.errors import InputError
 from hdrmx.frames import Frame
@@ -20,7 +19,7 @@ from hdrmx.io.hdf5_guard import GUARD
 from hdrmx.io.hdf5_links import locate, open_hdf5, reading
 from hdrmx.io.hdf5_virtual import JoinedStack, VirtualStack, open_stack
 from hdrmx.io.nexus_geometry import read_beam, read_detector, the_detector
-from hdrmx.io.nexus_header import header, item, number, text
+from hdrmx.io.nexus_header import as_text, find_class, header, item, number, text
 from hdrmx.io.nexus_scan import exposure_of, read_scan
 from hdrmx.models import Geometry, Goniometer, Scan
 
@@ -133,7 +132,7 @@ def open_bare(path: str | Path, name: str = "/entry/data/data", files: Files | N
 def _the_entry(file: h5py.File, path: Path) -> h5py.Group:
     """The one entry with the definition NXmx, or of the older layout."""
     with reading(path, "the entries"):
-        entries = [e for e in nxmx.find_class(file, "NXentry") if isinstance(e, h5py.Group)]
+        entries = find_class(file, "NXentry")
         good = [e for e in entries if text(e, "definition") == "NXmx" or is_legacy(e)]
     if len(good) > 1:
         names = ", ".join(e.name for e in good)
@@ -148,11 +147,11 @@ def _the_entry(file: h5py.File, path: Path) -> h5py.Group:
 def _data_of(entry: h5py.Group, path: Path) -> tuple[h5py.Group, list[str]]:
     """The NXdata group and the names in it that hold the frames, in order."""
     with reading(path, "the NXdata groups"):
-        found = [(group, names) for group in nxmx.find_class(entry, "NXdata") if (names := _frame_names(group))]
+        found = [(group, names) for group in find_class(entry, "NXdata") if (names := _frame_names(group))]
     if not found:
         raise InputError(path, f"{entry.name} has no data", "the data collection may not have begun")
     if len(found) > 1:
-        default = nxmx.h5str(entry.attrs.get("default"))
+        default = as_text(entry.attrs.get("default"))
         targets = {_target(group, names[0]) for group, names in found}
         if len(targets) > 1:
             groups = ", ".join(group.name for group, _ in found)
@@ -164,7 +163,7 @@ def _data_of(entry: h5py.Group, path: Path) -> tuple[h5py.Group, list[str]]:
 def _frame_names(group: h5py.Group) -> list[str]:
     """The signal, or `data`, or all of data_000001, data_000002, ..., or the only data set of three dimensions."""
     links = list(group)
-    signal = nxmx.h5str(group.attrs.get("signal"))
+    signal = as_text(group.attrs.get("signal"))
     for name in (signal, "data"):
         if name in links and not LINKED.match(str(name)):
             return [str(name)]
@@ -220,17 +219,16 @@ def _geometry(entry: h5py.Group, path: Path, shape: tuple[int, int, int] | None,
     """Geometry for frames of this shape and type; where they aren't known, for those that the header announces."""
     notes: list[str] = []
     n, frame = (int(shape[0]), (int(shape[1]), int(shape[2]))) if shape else (_announced(entry) or None, None)
-    nx = nxmx.NXentry(entry)
-    exposure_s = exposure_of(the_detector(nx, path), path)
+    exposure_s = exposure_of(the_detector(entry, path), path)
     if is_legacy(entry):
         beam, detector = read_legacy(entry, frame, dtype, path, notes)
         goniometer: Goniometer | None
         scan: Scan | None
         goniometer, scan = legacy_scan(entry, n if shape else None, exposure_s, path, notes)
     else:
-        beam = read_beam(nx, path, notes)
-        detector = read_detector(nx, beam, frame, dtype, path, notes)
-        goniometer, scan = read_scan(nx, n, exposure_s, path, notes)
+        beam = read_beam(entry, path, notes)
+        detector = read_detector(entry, beam, frame, dtype, path, notes)
+        goniometer, scan = read_scan(entry, n, exposure_s, path, notes)
     return Geometry(beam, detector, goniometer, scan, tuple(notes))
 
 
@@ -253,7 +251,7 @@ def _mask(
             what = f"{panel.name} covers pixels to {slow + n_slow} x {fast + n_fast}, the frames have {shape}"
             raise InputError(path, what, "header and frames do not belong together")
         usable[slow : slow + n_slow, fast : fast + n_fast] = True
-    detector = the_detector(nxmx.NXentry(entry), path)._handle
+    detector = the_detector(entry, path)
     with header(path, "the pixel mask"):
         names = [n for n in detector if n == "pixel_mask" or re.match(r"pixel_mask_\d+$", n)]
         if not names and "detectorSpecific/pixel_mask" in detector:

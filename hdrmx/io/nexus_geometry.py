@@ -1,8 +1,7 @@
 """Beam and detector from the metadata of an NXmx file.
 
-Reads with the `nxmx` package, whose vectors are in the McStas frame (x, y, z); in the laboratory frame of `models`
-they are (-x, y, -z). What the header leaves out or contradicts is said in `Geometry.notes`; what makes it unusable is
-an `InputError`.
+Vectors of the file are in the McStas frame (x, y, z); in the laboratory frame of `models` they are (-x, y, -z).
+What the header leaves out or contradicts is said in `Geometry.notes`; what makes it unusable is an `InputError`.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import nxmx
 
 from hdrmx.errors import InputError
 from hdrmx.io.attenuation import mu_per_mm, sensor_material
-from hdrmx.io.nexus_header import chain, cumulative, header, item, lab, number, text, unit_vector
+from hdrmx.io.nexus_axes import chain, read_axis, standing
+from hdrmx.io.nexus_header import as_text, find_class, header, item, lab, number, text, unit_factor, unit_vector
 from hdrmx.models import Beam, Detector, Panel
 
 BEAM_CENTRE_PX = 2.0  # header and axes may differ by this before it is said
 WAVELENGTH_SPREAD = 1e-3  # relative; wavelengths that spread wider aren't one beam
 
 
-def read_beam(entry: nxmx.NXentry, path: Path, notes: list[str]) -> Beam:
+def read_beam(entry: h5py.Group, path: Path, notes: list[str]) -> Beam:
     """The beam of the instrument, or else of the sample. It travels along +z of the McStas frame."""
     with header(path, "the beam"):
-        parts = [part._handle for part in (*entry.instruments, *entry.samples)]
-        beams = [b for part in parts for b in nxmx.find_class(part, "NXbeam")]
+        parts = [*find_class(entry, "NXinstrument"), *find_class(entry, "NXsample")]
+        beams = [b for part in parts for b in find_class(part, "NXbeam")]
         beams = [b for b in beams if item(b, "incident_wavelength") is not None]
         if not beams:
             raise InputError(path, "there is no incident_wavelength", "the header is incomplete")
@@ -48,10 +47,10 @@ def read_beam(entry: nxmx.NXentry, path: Path, notes: list[str]) -> Beam:
     return Beam(wavelength, lab((0, 0, 1)), polarization_fraction=fraction, flux_per_s=flux or None, probe=probe)
 
 
-def probe_of(entry: nxmx.NXentry, path: Path) -> str:
+def probe_of(entry: h5py.Group, path: Path) -> str:
     """'electron' where the source says so, else 'x-ray'."""
-    for group in (entry._handle, *(i._handle for i in entry.instruments)):
-        for source in nxmx.find_class(group, "NXsource"):
+    for group in (entry, *find_class(entry, "NXinstrument")):
+        for source in find_class(group, "NXsource"):
             if "electron" in text(source, "probe").lower():
                 return "electron"
     return "x-ray"
@@ -59,9 +58,7 @@ def probe_of(entry: nxmx.NXentry, path: Path) -> str:
 
 def _wavelength(group: h5py.Group, path: Path) -> float:
     data = group["incident_wavelength"]
-    if "units" not in data.attrs:
-        raise InputError(path, f"{data.name} has no units", "it takes the attribute units, as 'angstrom'")
-    values = np.ravel((data[()] * nxmx.units(data)).to("angstrom").magnitude).astype(float)
+    values = np.ravel(data[()]).astype(float) * unit_factor(data, "A")
     weights = item(group, "incident_wavelength_weights")
     weight = np.ravel(weights[()]).astype(float) if weights is not None else np.ones(len(values))
     if len(weight) != len(values):
@@ -77,7 +74,7 @@ def _wavelength(group: h5py.Group, path: Path) -> float:
 
 
 def read_detector(
-    entry: nxmx.NXentry, beam: Beam, shape: tuple[int, int] | None, dtype: np.dtype | None, path: Path, notes: list[str]
+    entry: h5py.Group, beam: Beam, shape: tuple[int, int] | None, dtype: np.dtype | None, path: Path, notes: list[str]
 ) -> Detector:
     """The detector; each of its modules is a panel.
 
@@ -85,15 +82,15 @@ def read_detector(
     ----------
     shape, dtype : of the frames, where known; `shape` settles a data_size that was written the wrong way round
     """
-    detector = the_detector(entry, path)
-    group = detector._handle
+    group = the_detector(entry, path)
     with header(path, f"the detector {group.name}"):
-        if not detector.modules:
+        modules = find_class(group, "NXdetector_module")
+        if not modules:
             raise InputError(path, f"{group.name} has no NXdetector_module", "the header is incomplete")
         said = tuple(number(group, f"detectorSpecific/{k}_pixels_in_detector") for k in "yx")
         sensor = sensor_of(group, beam, notes)
         whole = shape or (tuple(int(n) for n in said if n) if all(said) else None)
-        panels = [_panel(m, len(detector.modules) == 1, whole, sensor, path, notes) for m in detector.modules]
+        panels = [_panel(m, len(modules) == 1, whole, sensor, path, notes) for m in modules]
         if len(panels) == 1:
             panels = [_checked_centre(_downstream(panels[0], beam, notes), group, beam, notes)]
         kind = "ccd" if "ccd" in text(group, "type").lower() else "pixel-array"
@@ -102,11 +99,11 @@ def read_detector(
     return Detector(tuple(panels), trusted, gain, text(group, "description"), kind)
 
 
-def the_detector(entry: nxmx.NXentry, path: Path) -> nxmx.NXdetector:
+def the_detector(entry: h5py.Group, path: Path) -> h5py.Group:
     with header(path, "the detector"):
-        detectors = [d for i in entry.instruments for d in i.detectors]
+        detectors = [d for i in find_class(entry, "NXinstrument") for d in find_class(i, "NXdetector")]
     if len(detectors) != 1:
-        found = ", ".join(str(d.path) for d in detectors) or "none"
+        found = ", ".join(str(d.name) for d in detectors) or "none"
         raise InputError(path, f"it has {len(detectors)} detectors ({found})", "exactly one can be processed")
     return detectors[0]
 
@@ -123,7 +120,7 @@ def sensor_of(group: h5py.Group, beam: Beam, notes: list[str]) -> tuple[float, s
 
 
 def _panel(
-    module: nxmx.NXdetector_module,
+    module: h5py.Group,
     only: bool,
     whole: tuple[int, ...] | None,
     sensor: tuple[float, str, float],
@@ -131,24 +128,23 @@ def _panel(
     notes: list[str],
 ) -> Panel:
     """One module. Its origin is what the axes that its fast direction depends on make of (0, 0, 0)."""
-    name = str(module.path)
-    size = tuple(int(n) for n in module.data_size)
-    offset = tuple(int(n) for n in np.ravel(module.data_origin))[-2:]
+    name = str(module.name)
+    size = tuple(int(n) for n in np.ravel(module["data_size"][()]))
+    offset = tuple(int(n) for n in np.ravel(module["data_origin"][()]))[-2:]
     if len(size) != 2 or len(offset) != 2 or min(size) < 1 or min(offset) < 0:
         raise InputError(path, f"{name} has data_origin {offset} and data_size {size}", "it takes (slow, fast)")
     if only and whole and size != whole and size[::-1] == whole:
         notes.append(f"data_size of {name} is written as (fast, slow); it was turned round to {whole}")
         size = (whole[0], whole[1])
-    directions, pixel_mm = [], []
-    for axis in (module.slow_pixel_direction, module.fast_pixel_direction):
-        rotation = cumulative(chain(axis.depends_on, path), path)[:3, :3]
-        directions.append(unit_vector(rotation @ axis.vector, str(axis.path), path))
-        pixel_mm.append(float(np.ravel(axis[()].to("mm").magnitude)[0]))
+    axes = [read_axis(module[f"{k}_pixel_direction"], path) for k in ("slow", "fast")]
+    places = {a.depends_on: standing(chain(module, a.depends_on, path)) for a in axes}
+    directions = [unit_vector(places[a.depends_on][:3, :3] @ a.vector, a.name, path) for a in axes]
+    pixel_mm = [float(a.values("mm")[0]) for a in axes]
     if not all(np.isfinite(p) and p > 0 for p in pixel_mm):
         raise InputError(path, f"the pixels of {name} measure {pixel_mm} mm", "it must be above 0; correct the header")
     if abs(float(directions[0] @ directions[1])) > 1e-3:
         raise InputError(path, f"fast and slow direction of {name} are not at right angles", "correct the header")
-    origin = cumulative(chain(module.fast_pixel_direction.depends_on, path), path)[:3, 3]
+    origin = places[axes[1].depends_on][:3, 3]
     thickness, material, mu = sensor
     return Panel(
         name=name,
@@ -201,7 +197,7 @@ def _centre_px(group: h5py.Group, name: str, pixel_mm: float) -> float | None:
     data = item(group, name)
     if data is None:
         return None
-    units = nxmx.h5str(data.attrs.get("units")) or "pixel"
+    units = as_text(data.attrs.get("units")) or "pixel"
     if units.lower().startswith("pix"):
         return number(group, name)
     mm = number(group, name, "mm")
@@ -232,9 +228,9 @@ def trusted_range(group: h5py.Group, dtype: np.dtype | None, notes: list[str]) -
     return lowest, min(saturation, highest)
 
 
-def _gain(entry: nxmx.NXentry, path: Path) -> float:
+def _gain(entry: h5py.Group, path: Path) -> float:
     """Counts per photon: 1 / data_scaling_factor."""
-    groups = [d._handle for d in entry.data]
+    groups = find_class(entry, "NXdata")
     names = ("data_scaling_factor", "data_scale_factor")
     factors = [f for g in groups for name in names if (f := number(g, name)) is not None]
     offsets = [o for g in groups if (o := number(g, "data_offset"))]

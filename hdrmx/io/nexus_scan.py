@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 import numpy.typing as npt
-import nxmx
-from scipy.spatial.transform import Rotation
 
 from hdrmx.errors import InputError
-from hdrmx.io.nexus_header import chain, header, item, lab, number, text, unit_vector
+from hdrmx.io.nexus_axes import Axis, chain, rotations
+from hdrmx.io.nexus_header import find_class, header, item, lab, number, text, unit_vector
 from hdrmx.models import Goniometer, Matrix, Scan, Vector
 
 STANDS_STILL_DEG = 1e-3  # an axis that moves less during the scan does not move
@@ -34,7 +34,7 @@ class Turn:
 
 
 def read_scan(
-    entry: nxmx.NXentry, n_frames: int | None, exposure_s: float, path: Path, notes: list[str]
+    entry: h5py.Group, n_frames: int | None, exposure_s: float, path: Path, notes: list[str]
 ) -> tuple[Goniometer | None, Scan | None]:
     """Goniometer and scan; (None, None) where the sample depends on no rotation.
 
@@ -107,49 +107,45 @@ def _start_and_width(turn: Turn, n_frames: int | None, path: Path, notes: list[s
     return float(angles[0]), step
 
 
-def _turns(entry: nxmx.NXentry, path: Path) -> list[Turn]:
+def _turns(entry: h5py.Group, path: Path) -> list[Turn]:
     with header(path, "the sample"):
-        if len(entry.samples) > 1:
-            raise InputError(path, f"it has {len(entry.samples)} samples", "exactly one can be processed")
-        if not entry.samples:
+        samples = find_class(entry, "NXsample")
+        if len(samples) > 1:
+            raise InputError(path, f"it has {len(samples)} samples", "exactly one can be processed")
+        if not samples:
             return []
-        group = entry.samples[0]._handle
-        first = text(group, "depends_on")
-    if first in ("", "."):
-        return []
-    with header(path, f"the axis {first} of the sample"):
-        axis = nxmx.NXtransformationsAxis(group[first])
-    return [_turn(a, path) for a in chain(axis, path) if a.transformation_type == "rotation"]
+        first = text(samples[0], "depends_on")
+    return [_turn(a, path) for a in chain(samples[0], first, path) if a.kind == "rotation"]
 
 
-def _turn(axis: nxmx.NXtransformationsAxis, path: Path) -> Turn:
-    with header(path, f"axis {axis.path}"):
-        angles = np.ravel(axis[()].to("degree").magnitude).astype(float)
-        vector = lab(unit_vector(axis.vector, str(axis.path), path))
-        return Turn(str(axis.path).split("/")[-1], vector, angles, _width(axis, angles, path))
+def _turn(axis: Axis, path: Path) -> Turn:
+    with header(path, f"axis {axis.name}"):
+        angles = axis.values("deg")
+        vector = lab(unit_vector(axis.vector, axis.name, path))
+        return Turn(axis.name.split("/")[-1], vector, angles, _width(axis, angles, path))
 
 
-def _width(axis: nxmx.NXtransformationsAxis, angles: npt.NDArray[np.float64], path: Path) -> float | None:
+def _width(axis: Axis, angles: npt.NDArray[np.float64], path: Path) -> float | None:
     """Degrees turned during a frame: median of (end - begin), or of the increments."""
-    group, name = axis._handle.parent, axis._handle.name.split("/")[-1]
+    group, name = axis.data.parent, axis.name.split("/")[-1]
     ends, steps = item(group, name + "_end"), item(group, name + "_increment_set")
     if ends is not None and ends.size == len(angles):
-        turned = np.ravel((np.atleast_1d(ends[()]) * axis.units).to("degree").magnitude) - angles
+        turned = np.ravel(ends[()]).astype(float) * axis.factor("deg") - angles
         turned = (turned + 180.0) % 360.0 - 180.0
     elif steps is not None and steps.size:
-        turned = np.ravel((np.atleast_1d(steps[()]) * axis.units).to("degree").magnitude)
+        turned = np.ravel(steps[()]).astype(float) * axis.factor("deg")
     else:
         return None
     if not np.all(np.isfinite(turned)):
-        raise InputError(path, f"{axis.path} has ends or increments that are not finite", "correct the header")
+        raise InputError(path, f"{axis.name} has ends or increments that are not finite", "correct the header")
     return float(np.median(turned))
 
 
-def exposure_of(detector: nxmx.NXdetector, path: Path) -> float:
+def exposure_of(detector: h5py.Group, path: Path) -> float:
     """Seconds a frame; 0 where the file does not tell."""
     with header(path, "the exposure time"):
         for name in ("frame_time", "count_time"):
-            seconds = number(detector._handle, name, "s", "s")
+            seconds = number(detector, name, "s", "s")
             if seconds is not None and np.isfinite(seconds):
                 return seconds
     return 0.0
@@ -163,6 +159,6 @@ def _product(axes: list[Vector], angles: list[float]) -> Matrix:
     """The rotations one after the other, the first applied first."""
     product = np.identity(3)
     for axis, angle in zip(axes, angles):
-        product = Rotation.from_rotvec(np.asarray(axis) * angle).as_matrix() @ product
+        product = rotations(np.asarray(axis) * angle)[0] @ product
     a, b, c = ((float(x), float(y), float(z)) for x, y, z in product)
     return (a, b, c)

@@ -36,7 +36,7 @@ FLAGS = (
     "asimd",
     "sve",
 )
-PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pandas", "h5py", "hdf5plugin", "nxmx", "gemmi", "pyinstrument")
+PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "pandas", "h5py", "hdf5plugin", "gemmi", "pyinstrument")
 VARIABLES = (
     "PYTHONHASHSEED",
     "NUMBA_NUM_THREADS",
