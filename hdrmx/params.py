@@ -256,6 +256,37 @@ class Integrate(Settings):
 
 
 @dataclass(frozen=True)
+class Symmetry(Settings):
+    """Point group and screw axes of the crystal, from intensities."""
+
+    space_group: str | None = param(None, "known space group, which is then only brought to its setting")
+    lattice_tolerance_deg: float = param(
+        2.0, "largest angular misfit of an axis of the lattice's symmetry", unit="deg", low=0, high=15
+    )
+    d_min: float | None = param(None, "highest resolution looked at; auto: where intensities mean something", unit="A")
+    turns: float = param(1.0, "turns of the first sweep that are looked at; 0: all", low=0)
+    min_partiality: float = param(0.4, "least recorded fraction of a reflection", low=0, high=1)
+    min_probability: float = param(
+        0.8, "least probability of the best Laue group; below it, symmetry is said to be unsure", low=0, high=1
+    )
+    absences: bool = param(True, "look for screw axes")
+    seed: int = param(1, "of the choice of unrelated pairs", low=0)
+
+
+@dataclass(frozen=True)
+class Merge(Settings):
+    """Merged intensities, amplitudes, and figures of their quality."""
+
+    shells: int = param(20, "shells of equal reciprocal volume", low=1, high=1000)
+    d_min: float | None = param(None, "highest resolution merged", unit="A", low=0)
+    d_max: float | None = param(None, "lowest resolution merged", unit="A", low=0)
+    cc_half: float = param(0.3, "CC1/2 at the resolution limit that is suggested", low=0.01, high=0.99)
+    wilson_reflections: int = param(200, "fewest reflections of a shell whose mean intensity is a prior", low=10)
+    free_sets: int = param(20, "sets of the cross-validation flag", low=2, high=1000)
+    seed: int = param(1, "of halves and free sets", low=0)
+
+
+@dataclass(frozen=True)
 class Params:
     """The settings of all stages."""
 
@@ -264,6 +295,8 @@ class Params:
     refine: Refine = field(default_factory=Refine)
     predict: Predict = field(default_factory=Predict)
     integrate: Integrate = field(default_factory=Integrate)
+    symmetry: Symmetry = field(default_factory=Symmetry)
+    merge: Merge = field(default_factory=Merge)
 
 
 def stage_name(settings: type) -> str:

@@ -1,0 +1,1 @@
+"""Equivalent observations brought together: means, and figures of how well they agree."""
