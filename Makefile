@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/asv machine --yes > /dev/null
-	$(BIN)/asv run --python=same --quick --show-stderr
+	HDRMX_BENCH_QUICK=1 $(BIN)/asv run --python=same --quick --show-stderr --dry-run
 
 $(BIN)/python:
 	$(PYTHON) tools/make_venv.py $(VENV)

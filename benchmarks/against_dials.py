@@ -1,10 +1,10 @@
-"""Spot finding side by side with DIALS: the same frames, whole commands, in turn, on one processor.
+"""Side by side with DIALS: the same frames, whole commands, in turn, on the same processors.
 
-    python benchmarks/against_dials.py data.nxs --rounds 3 --json speed.json
+    python benchmarks/against_dials.py data.nxs --rounds 3 --stages find_spots,index,refine --json speed.json
 
-Each round runs `dials.find_spots nproc=1` and `hdrmx process --jobs 1`, as a user would, and
-`hdrmx profile` for the time of the stage alone; medians over the rounds are printed with their range,
-beside what the machine allows at best: reading the frames' memory once, and decoding them only.
+Each round runs DIALS's program for each stage (`nproc=1`), `hdrmx process --jobs 1` over the same stages, as a user
+would, and `hdrmx profile` for the time of each stage alone. Medians over the rounds are printed with their range,
+beside what the machine allows at best for the frames: reading their memory once, and decoding them only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,15 +47,12 @@ def timed(command: list[str], cwd: Path, cpus: set[int] | None) -> Run:
     return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
-def stage_seconds(folder: Path, name: str) -> float:
-    """Wall time of one stage in the record that `hdrmx profile` left in `folder`."""
+def stage_seconds(folder: Path) -> dict[str, float]:
+    """Wall time of each stage, compilation taken off, in the record that `hdrmx profile` left in `folder`."""
     from hdrmx.io.records import read_record
-    from hdrmx.record import net_ns
+    from hdrmx.record import net_ns, stages
 
-    for span in read_record(folder).run.walk():
-        if span.name == name:
-            return net_ns(span) * 1e-9
-    raise SystemExit(f"{folder}: the record has no stage {name}")
+    return {stage.name: net_ns(stage) * 1e-9 for stage in stages(read_record(folder).run)}
 
 
 def limits(data: str, images: str | None) -> dict[str, float]:
@@ -67,7 +64,7 @@ def limits(data: str, images: str | None) -> dict[str, float]:
     source = open_source(data, parse_images(images))
     frames = list(source.frames())[:20]
     out, work = np.empty(source.shape, source.dtype), Workspace(source.shape, source.dtype)
-    events, valid = Events(source.shape), pack_valid(source.mask, source.dtype)
+    events, valid = Events(source.shape), pack_valid(source.mask)
     jobs = {
         "memory_read_ms": lambda f: out.view(np.uint8).max(),
         "decode_dense_ms": lambda f: decode_dense(f, out, work),
@@ -87,70 +84,83 @@ def limits(data: str, images: str | None) -> dict[str, float]:
     return found
 
 
+DIALS = {
+    "find_spots": ["dials.find_spots", "imported.expt"],
+    "index": ["dials.index", "imported.expt", "strong.refl"],
+    "refine": ["dials.refine", "indexed.expt", "indexed.refl"],
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stages", default="find_spots", help="first stages of the pipeline, with commas between")
     parser.add_argument("--images", help="image numbers A-B, for both programs")
     parser.add_argument("--no-dials", action="store_true", help="time hdrmx alone")
     parser.add_argument("--threads", type=int, default=1, help="threads for hdrmx, processes for DIALS")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    stages = args.stages.split(",")
     if not args.no_dials and not shutil.which("dials.find_spots"):
         raise SystemExit("dials.find_spots is not on the path; install DIALS or give --no-dials")
-    data = str(Path(args.data).resolve())
-    cpus = set(range(args.threads))
-    hdrmx = [sys.executable, "-m", "hdrmx"]
-    images = ["--images", args.images] if args.images else []
-    runs: dict[str, list[Run]] = {"dials": [], "hdrmx": []}
-    stage: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        if not args.no_dials:
-            subset = [f"image_range={args.images.replace('-', ',')}"] if args.images else []
-            timed(["dials.import", data, *subset], folder, cpus)
-        ours = [*hdrmx, "process", data, "-o", "out", "--jobs", str(args.threads), *images]
-        profile = [*hdrmx, "profile", data, "-o", "profile", "--jobs", str(args.threads), "--no-sampling", *images]
-        timed(ours, folder, cpus)  # warm-up: kernels, page cache
-        for _ in range(args.rounds):
-            if not args.no_dials:
-                command = ["dials.find_spots", "imported.expt", f"nproc={args.threads}"]
-                runs["dials"].append(timed(command, folder, cpus))
-            runs["hdrmx"].append(timed(ours, folder, cpus))
-            timed(profile, folder, cpus)
-            stage.append(stage_seconds(folder / "profile", "find_spots"))
-        summary = json.loads((folder / "out" / "summary.json").read_text())
-    report = summarise(runs, stage, summary, limits(data, args.images))
-    report["data"], report["threads"] = Path(data).name, args.threads
+        report = compare(args, stages, Path(scratch))
+    report["data"], report["threads"] = Path(args.data).name, args.threads
     if args.json:
-        args.json.write_text(
-            json.dumps({**report, "runs": {k: [asdict(r) for r in v] for k, v in runs.items()}}, indent=1)
-        )
+        args.json.write_text(json.dumps(report, indent=1))
     for key, value in report.items():
-        print(f"{key:28s} {value:.4g}" if isinstance(value, float) else f"{key:28s} {value}")
+        print(f"{key:34s} {value:.4g}" if isinstance(value, float) else f"{key:34s} {value}")
 
 
-def summarise(runs: dict, stage: list[float], summary: dict, limit: dict[str, float]) -> dict:
-    """Medians, per frame and per pixel, and ratios."""
+def compare(args: argparse.Namespace, stages: list[str], folder: Path) -> dict:
+    """Run the rounds and sum them up."""
+    data, cpus = str(Path(args.data).resolve()), set(range(args.threads))
+    with_images = ["--images", args.images] if args.images else []
+    common = [data, "--jobs", str(args.threads), "--stages", args.stages, *with_images]
+    ours = [sys.executable, "-m", "hdrmx", "process", "-o", "out", *common]
+    profile = [sys.executable, "-m", "hdrmx", "profile", "-o", "profile", "--no-sampling", *common]
+    theirs = {} if args.no_dials else {stage: [*DIALS[stage], f"nproc={args.threads}"] for stage in stages}
+    if theirs:
+        subset = [f"image_range={args.images.replace('-', ',')}"] if args.images else []
+        timed(["dials.import", data, *subset], folder, cpus)
+    timed(ours, folder, cpus)  # warm-up: kernels, page cache
+    runs: dict[str, list[Run]] = {name: [] for name in ("hdrmx", *(f"dials_{stage}" for stage in theirs))}
+    alone: dict[str, list[float]] = {stage: [] for stage in stages}
+    for _ in range(args.rounds):
+        for stage, command in theirs.items():
+            runs[f"dials_{stage}"].append(timed(command, folder, cpus))
+        runs["hdrmx"].append(timed(ours, folder, cpus))
+        timed(profile, folder, cpus)
+        seconds = stage_seconds(folder / "profile")
+        for stage in stages:
+            alone[stage].append(seconds[stage])
+    summary = json.loads((folder / "out" / "summary.json").read_text())
+    return summarise(runs, alone, summary) | limits(data, args.images)
+
+
+def summarise(runs: dict[str, list[Run]], alone: dict[str, list[float]], summary: dict) -> dict:
+    """Medians with ranges, per pixel for the frames, and ratios."""
     frames = summary["find_spots"]["frames"]
     pixels = frames * summary["shape"][0] * summary["shape"][1]
     report: dict = {"frames": frames, "shape": summary["shape"], "spots": summary["find_spots"]["spots"]}
     for name, done in runs.items():
-        if done:
-            walls = [r.wall_s for r in done]
-            wall = statistics.median(walls)
-            report[f"{name}_command_s"] = wall
-            report[f"{name}_command_range_s"] = f"{min(walls):.2f} - {max(walls):.2f}"
-            report[f"{name}_ns_per_pixel"] = wall / pixels * 1e9
-            report[f"{name}_peak_MiB"] = statistics.median(r.peak_bytes for r in done) / 2**20
-    report["hdrmx_stage_s"] = statistics.median(stage)
-    report["hdrmx_stage_ms_per_frame"] = report["hdrmx_stage_s"] / frames * 1e3
-    report["hdrmx_stage_ns_per_pixel"] = report["hdrmx_stage_s"] / pixels * 1e9
-    if runs["dials"]:
-        report["ratio_commands"] = report["dials_command_s"] / report["hdrmx_command_s"]
-        report["ratio_dials_command_to_hdrmx_stage"] = report["dials_command_s"] / report["hdrmx_stage_s"]
-    for name, value in limit.items():
-        report[name] = value
+        walls = [r.wall_s for r in done]
+        report[f"{name}_command_s"] = statistics.median(walls)
+        report[f"{name}_command_range_s"] = f"{min(walls):.2f} - {max(walls):.2f}"
+        report[f"{name}_command_peak_MiB"] = statistics.median(r.peak_bytes for r in done) / 2**20
+    dials = [key for key in runs if key != "hdrmx"]
+    if dials:
+        report["ratio_of_all_commands"] = sum(report[f"{name}_command_s"] for name in dials) / report["hdrmx_command_s"]
+    for stage, seconds in alone.items():
+        report[f"hdrmx_{stage}_s"] = statistics.median(seconds)
+        report[f"hdrmx_{stage}_range_s"] = f"{min(seconds):.3f} - {max(seconds):.3f}"
+        if f"dials_{stage}" in runs:
+            report[f"ratio_{stage}"] = report[f"dials_{stage}_command_s"] / report[f"hdrmx_{stage}_s"]
+    report["hdrmx_find_spots_ms_per_frame"] = report["hdrmx_find_spots_s"] / frames * 1e3
+    report["hdrmx_find_spots_ns_per_pixel"] = report["hdrmx_find_spots_s"] / pixels * 1e9
+    if "dials_find_spots" in runs:
+        report["dials_find_spots_ns_per_pixel"] = report["dials_find_spots_command_s"] / pixels * 1e9
     return report
 
 
