@@ -12,6 +12,7 @@ from hdrmx.refinement.parallax import mm_to_px, px_to_mm
 
 BOX = ("frame_min", "frame_max", "slow_min", "slow_max", "fast_min", "fast_max")
 RAY = 12  # numbers in a row of `rays`
+_NEAR_PX = 3.0
 
 
 def boxes(
@@ -66,7 +67,7 @@ def rays(
 ) -> npt.NDArray[np.float64]:
     """(n, RAY): what gives eps1, eps2 at any point of a panel near each reflection.
 
-    With the point at X = O + f F + s S (mm; f, s in px, the parallax of the reflection's own place taken off),
+    With the point at X = O + f F + s S (mm; f, s in px; parallax as it is about the reflection's place),
     eps1 = e1 . X / |X|, as e1 is at right angles to s1. A row holds e1 . (O, F, S), e2 . (O, F, S) and
     O . O, O . F, O . S, F . F, F . S, S . S.
     """
@@ -77,20 +78,27 @@ def rays(
             continue
         origin, along_fast, along_slow = _local_plane(p, slow[on], fast[on])
         for k, e in enumerate((axes.e1[on], axes.e2[on])):
-            result[on, 3 * k] = np.einsum("ij,ij->i", e, origin)
-            result[on, 3 * k + 1] = e @ along_fast
-            result[on, 3 * k + 2] = e @ along_slow
-        result[on, 6] = np.einsum("ij,ij->i", origin, origin)
-        result[on, 7], result[on, 8] = origin @ along_fast, origin @ along_slow
-        result[on, 9], result[on, 10] = along_fast @ along_fast, along_fast @ along_slow
-        result[on, 11] = along_slow @ along_slow
+            for m, vector in enumerate((origin, along_fast, along_slow)):
+                result[on, 3 * k + m] = _dot(e, vector)
+        pairs = ((origin, origin), (origin, along_fast), (origin, along_slow))
+        pairs += ((along_fast, along_fast), (along_fast, along_slow), (along_slow, along_slow))
+        for m, (u, v) in enumerate(pairs):
+            result[on, 6 + m] = _dot(u, v)
     return result
 
 
+def _dot(u: Floats, v: Floats) -> Floats:
+    return np.asarray(np.einsum("ij,ij->i", u, v))
+
+
 def _local_plane(panel: Panel, slow: Floats, fast: Floats) -> tuple[Floats, Floats, Floats]:
-    """(n, 3) origins, (3,) step a pixel along fast and slow, mm."""
-    slow_mm, fast_mm = px_to_mm(panel, slow, fast)
-    fast_axis, slow_axis = np.asarray(panel.fast_axis), np.asarray(panel.slow_axis)
-    shift_fast, shift_slow = fast * panel.pixel_mm[1] - fast_mm, slow * panel.pixel_mm[0] - slow_mm
-    origin = np.asarray(panel.origin_mm) - np.outer(shift_fast, fast_axis) - np.outer(shift_slow, slow_axis)
-    return origin, fast_axis * panel.pixel_mm[1], slow_axis * panel.pixel_mm[0]
+    """(n, 3) mm: O, and a pixel's steps F, S, true within some pixels of each place: parallax included."""
+    axes = np.column_stack([panel.slow_axis, panel.fast_axis]).T
+
+    def true_place(at_slow: Floats, at_fast: Floats) -> Floats:
+        return np.asarray(panel.origin_mm) + np.column_stack(px_to_mm(panel, at_slow, at_fast)) @ axes
+
+    along_slow = (true_place(slow + _NEAR_PX, fast) - true_place(slow - _NEAR_PX, fast)) / (2 * _NEAR_PX)
+    along_fast = (true_place(slow, fast + _NEAR_PX) - true_place(slow, fast - _NEAR_PX)) / (2 * _NEAR_PX)
+    origin = true_place(slow, fast) - slow[:, None] * along_slow - fast[:, None] * along_fast
+    return origin, along_fast, along_slow

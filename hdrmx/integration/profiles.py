@@ -1,0 +1,141 @@
+"""Reference profiles: learned block after block from strong reflections, on a grid of cells over the detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import erf
+
+from hdrmx.integration.blocks import Block
+from hdrmx.integration.profile_model import Floats, ProfileModel
+from hdrmx.kernels import integrate_profile as kernel
+from hdrmx.kernels import integrate_sum as s
+from hdrmx.models import Geometry
+
+MOST_REFERENCES = 400  # of a block
+MOST_IN_CELL = 60
+FIRST_STEPS, LATER_STEPS, CELL_STEPS = 12, 3, 2
+FEWEST_STEADY = 200  # so many references stand on their own; fewer are helped out by the block before
+PRIOR_CELL = 3000.0  # photons' worth of the block's profile in that of a cell
+PRIOR_BLOCK = 3000.0  # photons' worth of the last block's profile in that of a block
+PRIOR_GAUSS = 100.0
+POINT_SPACING = 0.35  # of points within a pixel, in sigma_b
+
+
+@dataclass(frozen=True)
+class References:
+    """Profiles of one block: of the whole detector, and of its cells (across the detector only)."""
+
+    across: Floats  # (cells, NODES^2)
+    along: Floats  # (cells, BINS)
+    whole: Floats  # (NODES^2,)
+    n_reflections: npt.NDArray[np.int64]  # (cells,)
+
+
+def gaussian(cells: int) -> References:
+    """What stands before anything is learned."""
+    x = np.arange(kernel.NODES) * kernel.STEP - kernel.REACH
+    across = np.exp(-0.5 * (x[:, None] ** 2 + x[None, :] ** 2)).ravel()
+    edges = np.arange(kernel.BINS + 1) * kernel.BIN - kernel.REACH
+    along = np.diff(erf(edges / np.sqrt(2.0)))
+    across, along = across / across.sum(), along / along.sum()
+    return References(np.tile(across, (cells, 1)), np.tile(along, (cells, 1)), across, np.zeros(cells, np.int64))
+
+
+def points_in_pixel(geometry: Geometry, profile: ProfileModel) -> int:
+    """Points along a pixel's edge at which profiles are taken."""
+    largest = max(max(p.pixel_mm) / p.distance_mm for p in geometry.detector.panels)
+    return int(np.clip(ceil(largest / profile.sigma_b_rad / POINT_SPACING), 2, 8))
+
+
+def choose(
+    value: Floats,
+    sigma: Floats,
+    partiality: Floats,
+    sums: Floats,
+    reference_sigma: float,
+) -> npt.NDArray[np.int64]:
+    """Rows of the reflections to learn from: strong, whole and by themselves; weaker ones where strong ones are few."""
+    is_clean = np.isfinite(value) & (partiality > 0.97) & (sums[:, s.N_OVERLAPPED] == 0)
+    ratio = np.where(is_clean, np.nan_to_num(value / sigma), 0.0)
+    strong = np.flatnonzero(ratio >= reference_sigma)
+    if len(strong) >= FEWEST_STEADY:
+        return strong
+    fair = np.flatnonzero(ratio >= 0.5 * reference_sigma)
+    best = fair[np.argsort(-ratio[fair], kind="stable")][:FEWEST_STEADY]
+    return np.sort(best)
+
+
+def learn(
+    block: Block,
+    sums: Floats,
+    value: Floats,
+    chosen: npt.NDArray[np.int64],
+    cell: npt.NDArray[np.int64],
+    before: References,
+    profile: ProfileModel,
+    points: int,
+) -> References:
+    """Profiles of a block by expectation and maximisation of the likelihood of the pixels of `chosen`.
+
+    The counts of a pixel are Poisson about background + intensity * profile, so what is learned is free of the
+    blur by the pixels. `before` helps out with PRIOR_BLOCK photons, the block's own profile its cells with PRIOR_CELL.
+    """
+    n_cells = len(before.across)
+    if len(chosen) == 0:
+        return References(before.across, before.along, before.whole, np.zeros(n_cells, np.int64))
+    is_first = not before.n_reflections.any() and bool((before.across[0] == before.whole).all())
+    rows = _spread(chosen, MOST_REFERENCES)
+    learner = _Learner(block, sums, value, profile, points)
+    steps, prior = (FIRST_STEPS, PRIOR_GAUSS) if is_first else (LATER_STEPS, PRIOR_BLOCK)
+    whole = learner.across(rows, before.whole, before.whole, prior, steps)
+    along = learner.along(rows, before.along[0], prior, 2 * steps)
+    across = np.empty_like(before.across)
+    for c in range(n_cells):
+        mine = _spread(chosen[cell[chosen] == c], MOST_IN_CELL)
+        across[c] = learner.across(mine, whole, whole, PRIOR_CELL, CELL_STEPS) if n_cells > 1 else whole
+    counts = np.bincount(cell[chosen], minlength=n_cells)
+    return References(across, np.tile(along, (n_cells, 1)), whole, counts)
+
+
+def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """At most so many of them, evenly spread."""
+    return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
+
+
+class _Learner:
+    def __init__(self, block: Block, sums: Floats, value: Floats, profile: ProfileModel, points: int) -> None:
+        self._block, self._sums, self._value = block, sums, value
+        self._sigma_b, self._points = profile.sigma_b_rad, points
+        size = int((block.box[:, 3] - block.box[:, 2] + 1).max() * (block.box[:, 5] - block.box[:, 4] + 1).max())
+        self._eps = np.empty(size), np.empty(size)
+
+    def across(self, rows: npt.NDArray[np.int64], start: Floats, prior: Floats, weight: float, steps: int) -> Floats:
+        b = self._block
+        weights = start
+        intensity, background = self._value[rows].copy(), self._background(rows)
+        for _ in range(steps if len(rows) else 0):
+            gained, exposed = np.zeros_like(weights), np.zeros_like(weights)
+            boxes = (rows, b.ray, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels)
+            model = (self._sigma_b, self._points, intensity, background, weights)
+            kernel.learn_across(*boxes, *model, *self._eps, gained, exposed)
+            weights = (gained + weight * prior) / (exposed + weight)
+            weights = weights / weights.sum()
+        return weights
+
+    def along(self, rows: npt.NDArray[np.int64], start: Floats, weight: float, steps: int) -> Floats:
+        b = self._block
+        weights = start
+        for _ in range(steps):
+            gained, exposed = np.zeros_like(weights), np.zeros_like(weights)
+            boxes = (rows, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels, b.frame, b.per_frame)
+            kernel.learn_along(*boxes, self._background(rows), weights, gained, exposed)
+            weights = (gained + weight * start) / (exposed + weight)
+            weights = weights / weights.sum()
+        return weights
+
+    def _background(self, rows: npt.NDArray[np.int64]) -> Floats:
+        return np.maximum(self._sums[rows, s.BACKGROUND], 1e-6)
