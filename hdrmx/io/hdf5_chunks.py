@@ -39,6 +39,9 @@ class FrameStack(Protocol):
     def frame(self, i: int, index: int) -> Frame:
         """Frame `i` of the stack as frame `index` of the scan."""
 
+    def look_up(self, frames: range) -> None:
+        """Look up now where these frames are stored, in all files that hold them."""
+
 
 class Files:
     """Read-only descriptors, one a file, shared by all threads (`pread` moves no file position)."""
@@ -121,6 +124,10 @@ class StoredStack:
         """Looked up at first need, once."""
         with self._lock:
             return self._found
+
+    def look_up(self, frames: range) -> None:
+        if self.codec is not None:
+            _ = self.table
 
     def frame(self, i: int, index: int) -> Frame:
         codec, load = Codec.RAW, functools.partial(self._put_together, i, index)

@@ -71,14 +71,23 @@ class VirtualStack:
 
     def check(self, frames: range) -> None:
         """InputError naming the first file that these frames need and that isn't there."""
-        parts = [layer.source[frames.start : frames.stop] for layer in self._layers.values()]
-        for number in np.unique(np.concatenate(parts)) if parts else ():
-            if number >= 0 and number not in self._stacks:
+        for number in self._needed(frames):
+            if number not in self._stacks:
                 file, name = self._names[number]
                 if file == ".":
                     locate(self.path, name)
                 else:
                     self._source_file(file)
+
+    def look_up(self, frames: range) -> None:
+        for number in self._needed(frames):
+            stack = self._stack(number)
+            stack.look_up(range(stack.shape[0]))
+
+    def _needed(self, frames: range) -> list[int]:
+        """The numbers of the sources that hold these frames."""
+        parts = [layer.source[frames.start : frames.stop] for layer in self._layers.values()]
+        return [int(n) for n in np.unique(np.concatenate(parts)) if n >= 0] if parts else []
 
     def frame(self, i: int, index: int) -> Frame:
         used = [layer for layer in self._layers.values() if layer.source[i] >= 0]
@@ -184,3 +193,11 @@ class JoinedStack:
         number = int(np.searchsorted(self._ends, i, side="right"))
         before = int(self._ends[number - 1]) if number else 0
         return self._stacks[number].frame(i - before, index)
+
+    def look_up(self, frames: range) -> None:
+        first = 0
+        for stack, end in zip(self._stacks, self._ends.tolist()):
+            part = range(max(frames.start, first) - first, min(frames.stop, end) - first)
+            if part:
+                stack.look_up(part)
+            first = end
