@@ -105,7 +105,7 @@ class Claims(NamedTuple):
     """The frame as the boxes see it: usable pixels, and how many foregrounds cover each (both flat)."""
 
     usable: npt.NDArray[np.bool_]
-    count: npt.NDArray[np.uint16]
+    claimed: npt.NDArray[np.uint16]
     width: int
     low: int
     high: int
@@ -137,7 +137,7 @@ class Block:
             return
         rows = np.arange(self._opened, last)
         geometry = (rows, self.ray, self.box, self.place, delta_b, self.pixel_at, claims.width)
-        collect.open_boxes(*geometry, eps1, eps2, self.foreground, claims.count)
+        collect.open_boxes(*geometry, eps1, eps2, self.foreground, claims.claimed)
         self._active = np.concatenate([self._active, rows])
         self._opened = last
 
@@ -146,18 +146,18 @@ class Block:
         is_over = self.box[self._active, 1] <= frame + 1
         if is_over.any():
             over = self._active[is_over]
-            collect.claim(over, self.box, self.place, self.pixel_at, claims.width, self.foreground, -1, claims.count)
+            collect.claim(over, self.box, self.place, self.pixel_at, claims.width, self.foreground, -1, claims.claimed)
             self._active = self._active[~is_over]
 
     def take_dense(self, frame: int, pixels: npt.NDArray, claims: Claims) -> None:
         """Copy the open boxes' pixels from a frame (flat)."""
-        limits = (claims.usable, claims.count, claims.width, claims.low, claims.high)
+        limits = (claims.usable, claims.claimed, claims.width, claims.low, claims.high)
         collect.collect_dense(pixels, *limits, frame, self._active, *self._layout())
 
     def take_events(self, frame: int, events: Events, bin_px: int, claims: Claims) -> None:
         """Copy the open boxes' pixels from a frame's events."""
         source = (events.index, events.count, events.offset, bin_px)
-        limits = (claims.usable, claims.count, claims.width, claims.high)
+        limits = (claims.usable, claims.claimed, claims.width, claims.high)
         collect.collect_events(*source, *limits, frame, self._active, *self._layout())
 
     def _layout(self) -> tuple[npt.NDArray, ...]:

@@ -80,10 +80,9 @@ def rays(
         for k, e in enumerate((axes.e1[on], axes.e2[on])):
             for m, vector in enumerate((origin, along_fast, along_slow)):
                 result[on, 3 * k + m] = _dot(e, vector)
-        pairs = ((origin, origin), (origin, along_fast), (origin, along_slow))
-        pairs += ((along_fast, along_fast), (along_fast, along_slow), (along_slow, along_slow))
-        for m, (u, v) in enumerate(pairs):
-            result[on, 6 + m] = _dot(u, v)
+        basis = (origin, along_fast, along_slow)
+        for m, (i, j) in enumerate(((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))):
+            result[on, 6 + m] = _dot(basis[i], basis[j])
     return result
 
 

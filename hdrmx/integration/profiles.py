@@ -20,8 +20,11 @@ MOST_IN_CELL = 60
 FIRST_STEPS, LATER_STEPS, CELL_STEPS = 12, 3, 2
 FEWEST_STEADY = 200  # so many references stand on their own; fewer are helped out by the block before
 PRIOR_CELL = 3000.0  # photons' worth of the block's profile in that of a cell
-PRIOR_BLOCK = 3000.0  # photons' worth of the last block's profile in that of a block
+PRIOR_BLOCK = 20_000.0  # photons' worth of the last block's profile in that of a block
 PRIOR_GAUSS = 100.0
+# Noise in many free weights, which can't be negative, would add up to tails: beyond so many sigma_b a profile depends
+# on the distance only, and beyond so many sigma_m it falls off as a Gaussian of TAIL sigma_m, of free height.
+FREE_ACROSS, FREE_ALONG, TAIL = 2.5, 2.5, 1.5
 POINT_SPACING = 0.35  # of points within a pixel, in sigma_b
 
 
@@ -43,6 +46,29 @@ def gaussian(cells: int) -> References:
     along = np.diff(erf(edges / np.sqrt(2.0)))
     across, along = across / across.sum(), along / along.sum()
     return References(np.tile(across, (cells, 1)), np.tile(along, (cells, 1)), across, np.zeros(cells, np.int64))
+
+
+def _groups(distance: Floats, free: float, step: float) -> npt.NDArray[np.int64]:
+    """Weights of the same number are one: those farther out than `free`, by rings of `step`."""
+    single = np.arange(len(distance))
+    return np.where(distance <= free, single, len(distance) + np.floor((distance - free) / step).astype(np.int64))
+
+
+_NODE = np.arange(kernel.NODES) * kernel.STEP - kernel.REACH
+_ACROSS = _groups(np.hypot(_NODE[:, None], _NODE[None, :]).ravel(), FREE_ACROSS, kernel.STEP)
+_MIDDLE = (np.arange(kernel.BINS) + 0.5) * kernel.BIN - kernel.REACH
+_ALONG = _groups(np.abs(_MIDDLE), FREE_ALONG, 2 * kernel.REACH)
+_ALONG_FORM = np.where(np.abs(_MIDDLE) <= FREE_ALONG, 1.0, np.exp(-0.5 * (_MIDDLE / TAIL) ** 2))
+
+
+def _maximise(
+    gained: Floats, exposed: Floats, prior: Floats, weight: float, groups: npt.NDArray[np.int64], form: Floats
+) -> Floats:
+    """Weights of the greatest likelihood, those of a group being in proportion to `form`."""
+    above = np.bincount(groups, gained + weight * prior)
+    below = np.bincount(groups, (exposed + weight) * form)
+    weights = above[groups] / below[groups] * form
+    return np.asarray(weights / weights.sum())
 
 
 def points_in_pixel(geometry: Geometry, profile: ProfileModel) -> int:
@@ -122,8 +148,7 @@ class _Learner:
             boxes = (rows, b.ray, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels)
             model = (self._sigma_b, self._points, intensity, background, weights)
             kernel.learn_across(*boxes, *model, *self._eps, gained, exposed)
-            weights = (gained + weight * prior) / (exposed + weight)
-            weights = weights / weights.sum()
+            weights = _maximise(gained, exposed, prior, weight, _ACROSS, np.ones_like(weights))
         return weights
 
     def along(self, rows: npt.NDArray[np.int64], start: Floats, weight: float, steps: int) -> Floats:
@@ -133,8 +158,7 @@ class _Learner:
             gained, exposed = np.zeros_like(weights), np.zeros_like(weights)
             boxes = (rows, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels, b.frame, b.per_frame)
             kernel.learn_along(*boxes, self._background(rows), weights, gained, exposed)
-            weights = (gained + weight * start) / (exposed + weight)
-            weights = weights / weights.sum()
+            weights = _maximise(gained, exposed, start, weight, _ALONG, _ALONG_FORM)
         return weights
 
     def _background(self, rows: npt.NDArray[np.int64]) -> Floats:

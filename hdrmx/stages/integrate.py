@@ -309,7 +309,7 @@ class _Integrator:
         room = getattr(self._mine, "room", None)
         if room is None or len(room[1]) < most:
             room = self._mine.room = (np.zeros(TABLE, np.int64), np.zeros(most, np.int64))
-        return room  # type: ignore[no-any-return]
+        return room
 
     def _fit_part(
         self,
@@ -328,7 +328,8 @@ class _Integrator:
         model = (profiles.across, profiles.along, self._profile.sigma_b_rad, self._points)
         shares = self._params.overlaps == "share"
         where = (sums, block.frame, block.per_frame, expected, cell)
-        fits.fit_boxes(begin, end, *boxes, *where, *model, shares, *room, fitted)
+        arguments: tuple[Any, ...] = (*boxes, *where, *model, shares, *room, fitted)
+        fits.fit_boxes(begin, end, *arguments)
 
     def _in_parts(self, n: int, do: Callable[[int, int], None]) -> None:
         """Run do(begin, end) over all rows, in as many threads as may be used."""
