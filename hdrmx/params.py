@@ -65,6 +65,11 @@ class FindSpots(Settings):
     d_max: float | None = param(None, "drop spots of lower resolution", unit="A", low=0)
     ice_rings: bool = param(False, "drop spots on the rings of hexagonal ice")
     ice_width: float = param(0.002, "full width of an ice ring in 1/d^2", unit="1/A^2", low=0)
+    keep_pixels: bool = param(
+        False,
+        "keep the strong pixels of each spot: shoeboxes in strong.refl, which dials.integrate needs; "
+        "memory and files grow with the number of strong pixels",
+    )
 
 
 @dataclass(frozen=True)

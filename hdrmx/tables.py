@@ -39,6 +39,14 @@ SPOTS: tuple[Column, ...] = (
     Column("fast_max", "int32", "px", "last column + 1"),
 )
 
+SPOT_PIXELS: tuple[Column, ...] = (
+    Column("spot", "int32", "", "row of the spot in the table of spots"),
+    Column("frame", "int32", "frame", "frame"),
+    Column("slow", "int32", "px", "row within the panel"),
+    Column("fast", "int32", "px", "column within the panel"),
+    Column("count", "uint32", "count", "counts, no background taken off"),
+)
+
 INDEXED: tuple[Column, ...] = (
     *SPOTS,
     Column("h", "int32", "", "Miller index; 0 0 0 where the spot is not indexed"),

@@ -22,6 +22,7 @@ from hdrmx.models import Detector, Geometry
 from hdrmx.observe import Around, unobserved
 from hdrmx.params import FindSpots
 from hdrmx.stages.resolution_mask import resolution_mask
+from hdrmx.stages.spot_pixels import spot_pixels
 from hdrmx.stages.spot_table import peak_to_centroid_px, spot_table
 from hdrmx.stages.strong_pixels import (
     StrongPixels,
@@ -52,12 +53,14 @@ class FoundSpots:
     bad_frames : (index, reason) of the frames left out
     per_frame : one row a frame: index, strong_pixels, spots (whose centroid lies in it), bytes_in, sparse, events
         (-1 where the frame was decoded in full), windows (tested exactly)
+    pixels : strong pixels of the spots, columns `tables.SPOT_PIXELS`; None unless `keep_pixels` asks for them
     """
 
     spots: pd.DataFrame
     counts: dict[str, int]
     bad_frames: tuple[tuple[int, str], ...] = ()
     per_frame: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pixels: pd.DataFrame | None = None
 
 
 def find_spots(
@@ -101,14 +104,17 @@ def find_spots(
     """
     usable = resolution_mask(mask, geometry, params)
     detect = _StrongPixelFinder(usable, geometry.detector, params)
+    shapes = [panel.shape for panel in geometry.detector.panels]
+    over_frames = geometry.scan is not None and not geometry.scan.is_still
     grouper = Grouper(
-        [panel.shape for panel in geometry.detector.panels],
-        over_frames=geometry.scan is not None and not geometry.scan.is_still,
+        shapes,
+        over_frames=over_frames,
         min_pixels=params.min_pixels or MIN_PIXELS.get(geometry.detector.kind, MIN_PIXELS_OTHERWISE),
         max_pixels=params.max_pixels,
     )
     closed = [np.zeros((0, COLUMNS), np.int64)]
     looks: list[_Look] = []
+    strong: list[tuple[int, StrongPixels]] = []
     bad: list[tuple[int, str]] = []
     with around("strong_pixels"):
         for frame, seen in _in_order(detect, frames, threads):
@@ -119,12 +125,15 @@ def find_spots(
                 continue
             closed.append(grouper.add(frame.index, *seen.strong[:4]))
             looks.append(seen.summary())
+            if params.keep_pixels:
+                strong.append((frame.index, seen.strong))
         closed.append(grouper.finish())
     with around("spot_table"):
         rows = np.concatenate(closed)
         near = peak_to_centroid_px(rows) <= params.max_separation_px
         spots = spot_table(rows[near])
         per_frame = _per_frame(looks, spots)
+        pixels = spot_pixels(strong, rows[near], shapes, over_frames=over_frames) if params.keep_pixels else None
     counts = _counts(detect, per_frame) | {
         "bad_frames": len(bad),
         "components": grouper.closed,
@@ -133,7 +142,7 @@ def find_spots(
         "dropped_far_peak": len(rows) - len(spots),
         "spots": len(spots),
     }
-    return FoundSpots(spots, counts, tuple(bad), per_frame)
+    return FoundSpots(spots, counts, tuple(bad), per_frame, pixels)
 
 
 class _Look(NamedTuple):

@@ -26,6 +26,16 @@ def spot_table(rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     sum(c (x - centroid)^2) / (S^2 - Q) + 1/12: the unbiased variance of the mean, and the width of a pixel (alone,
     where the spot has a single pixel).
     """
+    table = _as_table(rows)
+    return table.iloc[_order(table)].reset_index(drop=True)
+
+
+def spot_order(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(n,) which of `rows` each row of `spot_table(rows)` is made of."""
+    return _order(_as_table(rows))
+
+
+def _as_table(rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     total = rows[:, g.SUM].astype(float)
     squares = rows[:, g.SQUARES_HIGH] * 2.0**20 + rows[:, g.SQUARES_LOW]
     freedom = total * total - squares
@@ -42,9 +52,12 @@ def spot_table(rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     for k, name in enumerate(("frame", "slow", "fast")):
         columns[f"{name}_min"] = rows[:, g.FRAME_MIN + 2 * k]
         columns[f"{name}_max"] = rows[:, g.FRAME_MAX + 2 * k] + 1
-    table = pd.DataFrame({c.name: columns[c.name].astype(c.dtype) for c in tables.SPOTS})
+    return pd.DataFrame({c.name: columns[c.name].astype(c.dtype) for c in tables.SPOTS})
+
+
+def _order(table: pd.DataFrame) -> npt.NDArray[np.int64]:
     keys = ("frame", "slow", "fast", "panel", "frame_min", "slow_min", "fast_min")
-    return table.iloc[np.lexsort([table[k] for k in reversed(keys)])].reset_index(drop=True)
+    return np.lexsort([table[k] for k in reversed(keys)])
 
 
 def peak_to_centroid_px(rows: npt.NDArray[np.int64]) -> Array:
