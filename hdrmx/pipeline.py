@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,10 @@ from hdrmx.models import Geometry
 from hdrmx.observe import Around, unobserved
 from hdrmx.params import Params
 from hdrmx.stages.find_spots import FoundSpots, find_spots
-from hdrmx.stages.index import Indexed, index
-from hdrmx.stages.refine import RefinedModel, refine
+
+if TYPE_CHECKING:  # a stage's module is imported when the stage is reached: scipy and its like take a second
+    from hdrmx.stages.index import Indexed
+    from hdrmx.stages.refine import RefinedModel
 
 STAGES = ("find_spots", "index", "refine")
 
@@ -99,6 +102,8 @@ def process(
     if until == "find_spots":
         return results
 
+    from hdrmx.stages.index import index
+
     with around("index") as span:
         indexed = index(found.spots, source.geometry, params.index)
         span.count(**indexed.counts)
@@ -111,6 +116,8 @@ def process(
     keep("index", results)
     if until == "index":
         return results
+
+    from hdrmx.stages.refine import refine
 
     with around("refine") as span:
         refined = refine(indexed.table, indexed.crystals, indexed.geometry, params.refine)

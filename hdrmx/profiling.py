@@ -76,7 +76,7 @@ def profile(
     finally:
         run.close()
     if run.folder is not None:
-        record = _write(run.folder, record, run.sampler)
+        record = _write(run.folder, _with_page(run.folder, record) if run.wrote else record, run.sampler)
     if stopped is not None:
         if run.folder is not None:
             stopped.add_note(f"what was measured until then: hdrmx profile --show {run.folder}")
@@ -94,13 +94,18 @@ class _Run:
         self.recorder = Recorder(ProcessMeter(compilation=self.compilation))
         self.sampler = Sampler() if options.sampling else None
         self.folder: Path | None = None
+        self.wrote = False  # results of a stage, at least
 
     def open(self, data: str | Path) -> FrameSource:
         with self.recorder("import", SETUP):
             self.compilation.start()
-            for name in ("hdrmx.pipeline", "hdrmx.io.results", "hdrmx.kernels.warm", "hdrmx.io.nexus", "hdrmx.io.cbf"):
+            for name in ("hdrmx.io.results", "hdrmx.kernels.warm", "hdrmx.io.nexus", "hdrmx.io.cbf"):
                 importlib.import_module(name)
             from hdrmx.io.open import open_source
+            from hdrmx.pipeline import STAGES
+
+            for stage in STAGES[: STAGES.index(self.options.until) + 1]:
+                importlib.import_module(f"hdrmx.stages.{stage}")
         with self.recorder("open"):
             return open_source(data, self.options.images)
 
@@ -123,16 +128,22 @@ class _Run:
         with self.recorder(COMPILE, SETUP):
             warm_up(source.dtype)
         with _terminate_as_interrupt(), progress(source) as watched, self.sampler or contextlib.nullcontext():
-            process(
-                watched,
-                params,
-                self.recorder,
-                threads=options.threads,
-                skip_bad_frames=options.skip_bad_frames,
-                mask=mask,
-                until=options.until,
-                keep=keep,
-            )
+            try:
+                process(
+                    watched,
+                    params,
+                    self.recorder,
+                    threads=options.threads,
+                    skip_bad_frames=options.skip_bad_frames,
+                    mask=mask,
+                    until=options.until,
+                    keep=keep,
+                )
+            except BaseException as error:
+                write.stopped(error)
+                raise
+            finally:
+                self.wrote = bool(write.files)
 
     def record(self, source: FrameSource, params: Params, stopped: BaseException | None) -> Record:
         tree = self.recorder.finish()
@@ -173,6 +184,16 @@ def _identity(source: FrameSource) -> DataSet:
         return DataSet(name=source.name)
 
 
+def _with_page(folder: Path, record: Record) -> Record:
+    """Draw the page of the results, after all measuring; if that fails, the record says so."""
+    from hdrmx.report.process_page import FILE_NAME, try_process_page
+
+    failure = try_process_page(folder)
+    if failure:
+        return replace(record, doubts=(*record.doubts, Doubt(kind="page_failed", numbers={"reason": failure})))
+    return replace(record, files={**record.files, "page": FILE_NAME})
+
+
 def _write(folder: Path, record: Record, sampler: Sampler | None) -> Record:
     """Everything beside the record first, so that a record never names a file that isn't there."""
 
@@ -192,7 +213,7 @@ def _write(folder: Path, record: Record, sampler: Sampler | None) -> Record:
             doubt = Doubt(kind="sampling_failed", numbers={"reason": f"{type(error).__name__}: {error}"})
             record = replace(record, doubts=(*record.doubts, doubt))
     save(folder / "trace.json", trace(record))
-    record = replace(record, files={**files, "trace": "trace.json"})
+    record = replace(record, files={**record.files, **files, "trace": "trace.json"})
     write_record(folder / FILE_NAME, record)
     return record
 

@@ -6,7 +6,6 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import gemmi
 import numpy as np
 import numpy.typing as npt
 
@@ -14,8 +13,7 @@ from hdrmx.models import Beam, Geometry, Panel
 from hdrmx.params import FindSpots
 from hdrmx.refinement.parallax import mm_to_px
 
-ICE_CELL = gemmi.UnitCell(4.498, 4.498, 7.338, 90, 90, 120)  # hexagonal ice
-ICE_GROUP = gemmi.SpaceGroup("P 63/m m c")
+ICE_CELL, ICE_GROUP = (4.498, 4.498, 7.338, 90, 90, 120), "P 63/m m c"  # hexagonal ice
 
 
 def resolution_mask(mask: npt.NDArray[np.bool_], geometry: Geometry, params: FindSpots) -> npt.NDArray[np.bool_]:
@@ -51,11 +49,14 @@ def pixel_resolution_A(panel: Panel, beam: Beam) -> npt.NDArray[np.float64]:
 
 def ice_rings(d_min: float, width: float) -> Iterator[tuple[float, float]]:
     """(smallest, largest) d-spacing of every ring of hexagonal ice down to d_min; `width` is of 1/d^2, in 1/A^2."""
-    n = [math.floor(length / d_min) for length in ICE_CELL.parameters[:3]]
+    import gemmi  # here and not at the top: few ask for rings, all would wait
+
+    cell, absent = gemmi.UnitCell(*ICE_CELL), gemmi.SpaceGroup(ICE_GROUP).operations().is_systematically_absent
+    n = [math.floor(length / d_min) for length in ICE_CELL[:3]]
     spacings = {}
     for hkl in itertools.product(range(n[0] + 1), range(-n[1], n[1] + 1), range(n[2] + 1)):
-        if any(hkl) and not ICE_GROUP.operations().is_systematically_absent(hkl):
-            d = ICE_CELL.calculate_d(hkl)
+        if any(hkl) and not absent(hkl):
+            d = cell.calculate_d(hkl)
             if d >= d_min:
                 spacings[round(d, 9)] = d
     for d in spacings.values():
