@@ -19,6 +19,7 @@ from hdrmx.errors import EXIT_BAD_INPUT, HdrmxError
 COMMANDS = {  # name: (module with an object `command`, one line of help)
     "profile": ("hdrmx.cli.profile", "Run the pipeline on DATA and report where time, memory and bytes go."),
     "process": ("hdrmx.cli.process", "Run the pipeline on DATA."),
+    "report": ("hdrmx.cli.report", "Draw the page of a run again from its results folder."),
     "simulate": ("hdrmx.cli.simulate", "Make a rotation or grid data set with known truth."),
     "machine": ("hdrmx.cli.machine", "Show the machine's fingerprint."),
     "params": ("hdrmx.cli.params", "List every setting with its default, unit and limits."),

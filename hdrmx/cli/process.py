@@ -53,15 +53,21 @@ def command(
         folder = prepare_folder(output or Path(f"hdrmx-process-{name_of(data)}"))
         write = ResultWriter(folder, source, params)
         with frame_progress(source) as watched:
-            results = process(
-                watched,
-                params,
-                threads=jobs or default_jobs(),
-                skip_bad_frames=skip_bad_frames,
-                mask=extra,
-                until=until,
-                keep=write,
-            )
+            try:
+                results = process(
+                    watched,
+                    params,
+                    threads=jobs or default_jobs(),
+                    skip_bad_frames=skip_bad_frames,
+                    mask=extra,
+                    until=until,
+                    keep=write,
+                )
+            except BaseException as error:
+                write.stopped(error)
+                raise
+            finally:
+                drawn = _draw(folder) if write.files else []
     told: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     for index, reason in results.found.bad_frames:
         print(f"left out: image {index + 1}: {reason}", file=sys.stderr)
@@ -70,7 +76,18 @@ def command(
         return
     for line in describe(told):
         print(line)
-    print(f"written to {folder}: " + ", ".join(f.name for f in (*write.files, folder / SUMMARY)))
+    print(f"written to {folder}: " + ", ".join(f.name for f in (*write.files, folder / SUMMARY, *drawn)))
+
+
+def _draw(folder: Path) -> list[Path]:
+    """The page of what was reached. It may fail without costing the results."""
+    from hdrmx.report.process_page import FILE_NAME, try_process_page
+
+    failure = try_process_page(folder)
+    if failure:
+        print(failure, file=sys.stderr)
+        return []
+    return [folder / FILE_NAME]
 
 
 def name_of(data: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hdrmx import __version__
+from hdrmx.errors import HdrmxError
 from hdrmx.frames import FrameSource
 from hdrmx.io.whole import write_json, write_whole
 from hdrmx.params import Params
@@ -47,11 +49,13 @@ class ResultWriter:
         write_json(self.folder / SUMMARY, summary(self.source, results, self.params, tuple(self._reached)))
 
     def stopped(self, error: BaseException) -> None:
-        """Add to the summary, where there is one, why the run ended before its last stage."""
-        if self._reached:
-            path = self.folder / SUMMARY
+        """Add to the summary, where there is one, why the run ended before its last stage; at worst in vain."""
+        if not self._reached:
+            return
+        path = self.folder / SUMMARY
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
+        with contextlib.suppress(HdrmxError, OSError, ValueError):  # the error to tell of matters more
             told = json.loads(path.read_text(encoding="utf-8"))
-            reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
             write_json(path, told | {"stopped": {"after": self._reached[-1], "reason": reason}})
 
     def _remove_old(self) -> None:

@@ -29,6 +29,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
     ),
     "throttled": ("the control group's quota held the run back for {share:.0%} of its time", "raise the quota"),
     "sampling_failed": ("the call stack was not sampled ({reason})", "run with --no-sampling to be rid of this line"),
+    "page_failed": ("the page of the results is missing ({reason})", "run `hdrmx report` on the folder"),
     "compiled_in_stage": (
         "{stage} waited {seconds:.2f} s for the kernel compiler ({compiled} compiled, taken off its time)",
         "have `kernels.warm` prepare them",

@@ -1,0 +1,125 @@
+"""What a folder of results holds, read for its page: nothing that isn't stored there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from hdrmx.errors import InputError
+from hdrmx.indexing.reciprocal import map_spots
+from hdrmx.io.dials import read_refl
+from hdrmx.io.dials_models import read_expt
+from hdrmx.io.results import SUMMARY
+from hdrmx.models import Crystal, Geometry
+
+Floats = npt.NDArray[np.float64]
+# last stage first: the table and the models that a later stage has written hold all of an earlier one's
+_TABLES = {
+    "refine": ("refined.refl", "refined.expt"),
+    "index": ("indexed.refl", "indexed.expt"),
+    "find_spots": ("strong.refl", "imported.expt"),
+}
+
+
+@dataclass(frozen=True)
+class Processed:
+    """A run, as far as it came.
+
+    Attributes
+    ----------
+    told : `summary.json`
+    spots : columns `tables.REFINED`, `INDEXED` or `SPOTS`, with `lattice` in any case (-1: not indexed)
+    r : (n, 3) 1/A, the spots in reciprocal space, all goniometer angles zero
+    drift, blocks : `refinement.summary.drift` and `block_rmsds`; None where refinement was not reached
+    frames : from the first to the last
+    """
+
+    told: dict[str, Any]
+    spots: pd.DataFrame
+    r: Floats
+    geometry: Geometry
+    crystals: tuple[Crystal, ...]
+    drift: pd.DataFrame | None
+    blocks: pd.DataFrame | None
+    frames: range
+
+    @property
+    def is_indexed(self) -> npt.NDArray[np.bool_]:
+        return (self.spots["lattice"] >= 0).to_numpy()
+
+    @property
+    def is_still(self) -> bool:
+        scan = self.geometry.scan
+        return scan is None or scan.is_still
+
+    @property
+    def stages(self) -> list[str]:
+        return list(self.told.get("stages", []))
+
+
+def read_processed(folder: str | Path) -> Processed:
+    """Read the results that `hdrmx process` wrote.
+
+    Raises
+    ------
+    InputError : there is no `summary.json`, or a file that it speaks of is absent or damaged
+    """
+    folder = Path(folder)
+    told = _summary(folder / SUMMARY)
+    reached = [stage for stage in _TABLES if stage in told["stages"]]
+    if not reached:
+        raise InputError(folder / SUMMARY, "tells of no stage whose files could be shown", "run `hdrmx process` again")
+    refl, expt = (folder / name for name in _TABLES[reached[0]])
+    spots = read_refl(refl).table
+    if "lattice" not in spots:
+        spots = spots.assign(lattice=np.full(len(spots), -1, np.int32))
+    experiments = read_expt(expt)
+    if not experiments:
+        raise InputError(expt, "holds no experiment", "run `hdrmx process` again")
+    geometry = experiments[0].geometry
+    first, last = told["images"]
+    refined = "refine" in reached
+    return Processed(
+        told=told,
+        spots=spots,
+        r=map_spots(spots, geometry).r,
+        geometry=geometry,
+        crystals=tuple(e.crystal for e in experiments if e.crystal is not None),
+        drift=_csv(folder / "refined_drift.csv") if refined else None,
+        blocks=_csv(folder / "refined_rmsds.csv") if refined else None,
+        frames=range(first - 1, last),
+    )
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    told = _read(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
+    schema = told.get("schema") if isinstance(told, dict) else None
+    if schema != "hdrmx-summary/1":
+        raise InputError(
+            path, f"its schema is {schema!r}, not 'hdrmx-summary/1'", "draw it with the hdrmx that wrote it"
+        )
+    absent = [key for key in ("stages", "images", "data", "shape", "find_spots") if key not in told]
+    if absent:
+        raise InputError(path, f"lacks {', '.join(absent)}", "run `hdrmx process` again")
+    return dict(told)
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    return pd.DataFrame(_read(path, pd.read_csv))
+
+
+def _read(path: Path, read: Callable[[Path], Any]) -> Any:
+    try:
+        return read(path)
+    except OSError as error:
+        remedy = "give the folder that `hdrmx process` wrote"
+        raise InputError(path, error.strerror or "can't be read", remedy) from None
+    except ValueError as error:  # of JSON, CSV and UTF-8 alike
+        raise InputError(path, f"is damaged ({error})", "run `hdrmx process` again") from None
