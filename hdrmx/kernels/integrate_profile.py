@@ -227,8 +227,7 @@ def learn_along(
 
 @njit(cache=True, nogil=True)
 def fit_boxes(
-    begin: int,
-    end: int,
+    rows: npt.NDArray[np.int64],
     ray: Floats,
     box: npt.NDArray[np.int32],
     pixel_at: npt.NDArray[np.int64],
@@ -251,7 +250,7 @@ def fit_boxes(
     slice_part: Floats,
     out: Floats,
 ) -> None:
-    """Fit profiles to the foreground of the boxes begin:end; `out` (n, COLUMNS), VALUE NaN where nothing can be fitted.
+    """Fit profiles to the foreground of the boxes `rows`; `out` (n, COLUMNS), VALUE NaN where nothing can be fitted.
 
     Parameters
     ----------
@@ -270,7 +269,7 @@ def fit_boxes(
     background's pixels is taken off the background.
     """
     nothing = np.empty(0)
-    for i in range(begin, end):
+    for i in rows:
         n_frames = box[i, 1] - box[i, 0]
         n_slow, n_fast = box[i, 3] - box[i, 2], box[i, 5] - box[i, 4]
         area = n_slow * n_fast

@@ -38,6 +38,8 @@ DEFAULT = Integrate()
 # A frame whose chunk has fewer bits a pixel than this is read as events.
 SPARSE_BITS_PER_PIXEL = 0.8
 _AHEAD = 3  # frames in work for each thread
+# Least correlation with the last profile of a reflection that is to be learned from: else it holds a defect.
+MIN_CORRELATION = 0.5
 _CHUNK = 512  # reflections that a thread takes at a time
 
 
@@ -285,11 +287,14 @@ class _Integrator:
         rows = slice(block.begin, block.end)
         cell = self._cell[rows]
         chosen = choose(value, np.sqrt(variance), self._partiality[rows], sums, self._params.reference_sigma)
+        self._fit_rows(block, sums, fitted, expected, cell, self._last_references, chosen)
+        chosen = chosen[fitted[chosen, fits.CORRELATION] >= MIN_CORRELATION]
         profiles = learn(block, sums, value, chosen, cell, self._last_references, self._profile, self._points)
         self._last_references = profiles
         self.references.append(profiles)
         self._is_reference[rows][chosen] = True
-        self._in_parts(len(block), lambda a, b: self._fit_part(block, sums, fitted, expected, cell, profiles, a, b))
+        fit = (block, sums, fitted, expected, cell, profiles)
+        self._in_parts(len(block), lambda a, b: self._fit_rows(*fit, np.arange(a, b)))
         fails = (fitted[:, fits.FRACTION] < self._params.min_profile) | (
             sums[:, s.N_BACKGROUND] < self._params.min_background_px
         )
@@ -311,7 +316,7 @@ class _Integrator:
             room = self._mine.room = (np.zeros(TABLE, np.int64), np.zeros(most, np.int64))
         return room
 
-    def _fit_part(
+    def _fit_rows(
         self,
         block: Block,
         sums: Floats,
@@ -319,8 +324,7 @@ class _Integrator:
         expected: Floats,
         cell: npt.NDArray[np.int64],
         profiles: References,
-        begin: int,
-        end: int,
+        rows: npt.NDArray[np.int64],
     ) -> None:
         longest = int((block.box[:, 1] - block.box[:, 0]).max())
         room = [np.empty(self._corners) for _ in range(3)] + [np.empty(longest)]
@@ -329,7 +333,7 @@ class _Integrator:
         shares = self._params.overlaps == "share"
         where = (sums, block.frame, block.per_frame, expected, cell)
         arguments: tuple[Any, ...] = (*boxes, *where, *model, shares, *room, fitted)
-        fits.fit_boxes(begin, end, *arguments)
+        fits.fit_boxes(rows, *arguments)
 
     def _in_parts(self, n: int, do: Callable[[int, int], None]) -> None:
         """Run do(begin, end) over all rows, in as many threads as may be used."""
