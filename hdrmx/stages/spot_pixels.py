@@ -36,20 +36,26 @@ def spot_pixels(
 
     Raises
     ------
-    ValueError : rows and pixels aren't of the same frames: a spot's pixels don't add up to its row
+    ValueError : rows and pixels aren't of the same frames: a spot isn't there, or its pixels don't add up to it
     """
     strides = make_keys(shapes)
     keys, counts = _joined(strong, strides)
     labels = label_union(keys, strides, over_frames)
     kept = rows[spot_order(rows)]
-    origin = np.searchsorted(keys, strides.of(kept[:, g.FRAME], kept[:, g.PANEL], kept[:, g.SLOW], kept[:, g.FAST]))
-    spot_of = np.full(len(keys) + 1, -1, np.int32)  # by label; the last is of an origin that isn't there
-    spot_of[np.append(labels, len(keys))[origin]] = np.arange(len(kept))
+    spot_of = np.full(len(keys), -1, np.int32)  # by label
+    origins = strides.of(kept[:, g.FRAME], kept[:, g.PANEL], kept[:, g.SLOW], kept[:, g.FAST])
+    spot_of[labels[_find(keys, origins)]] = np.arange(len(kept))
     spot = spot_of[labels]
     chosen = np.flatnonzero(spot >= 0)
     chosen = chosen[np.argsort(spot[chosen], kind="stable")]
     frame, slow, fast = strides.places(keys[chosen])
-    values = {"spot": spot[chosen], "frame": frame, "slow": slow, "fast": fast, "count": counts[chosen]}
+    values: dict[str, np.ndarray] = {
+        "spot": spot[chosen],
+        "frame": frame,
+        "slow": slow,
+        "fast": fast,
+        "count": counts[chosen],
+    }
     pixels = pd.DataFrame({c.name: values[c.name].astype(c.dtype) for c in tables.SPOT_PIXELS})
     _check(pixels, kept)
     return pixels
@@ -64,6 +70,13 @@ def _joined(strong: Sequence[tuple[int, StrongPixels]], strides: Keys) -> tuple[
         keys.append(strides.of(np.full(len(panel), index), panel, slow, fast))
         counts.append(found.counts)
     return np.concatenate(keys), np.concatenate(counts)
+
+
+def _find(keys: Integers, wanted: Integers) -> Integers:
+    at = np.searchsorted(keys, wanted)
+    if len(at) and (at.max() == len(keys) or not np.array_equal(keys[at], wanted)):
+        raise ValueError("a spot begins where there is no strong pixel")
+    return at
 
 
 def _check(pixels: pd.DataFrame, rows: Integers) -> None:
