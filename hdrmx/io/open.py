@@ -18,17 +18,17 @@ def open_source(data: str | Path, images: range | None = None) -> FrameSource:
 
     Raises InputError naming the file when there is nothing there that can be read.
     """
-    from hdrmx.io.cbf import open_cbf
-    from hdrmx.io.nexus import open_nexus
-
     path = Path(data)
-    if path.is_dir() or not path.exists():
-        if path.suffix.lower() in HDF5_SUFFIXES:
-            raise InputError(path, "no such file", "check the path")
-        return open_cbf(data, images)
-    if path.suffix.lower() in HDF5_SUFFIXES or _begins_with(path, _HDF5_MAGIC):
+    is_file = path.exists() and not path.is_dir()
+    if not is_file and path.suffix.lower() in HDF5_SUFFIXES:
+        raise InputError(path, "no such file", "check the path")
+    if is_file and (path.suffix.lower() in HDF5_SUFFIXES or _begins_with(path, _HDF5_MAGIC)):
+        from hdrmx.io.nexus import open_nexus  # each kind of file needs other libraries
+
         return open_nexus(path, images)
-    return open_cbf(path, images)
+    from hdrmx.io.cbf import open_cbf
+
+    return open_cbf(path if is_file else data, images)
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:
