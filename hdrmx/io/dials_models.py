@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gemmi
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -207,6 +206,8 @@ def _scan_json(scan: Scan) -> dict[str, Any]:
 
 
 def _crystal_json(crystal: Crystal) -> dict[str, Any]:
+    import gemmi  # here and not at the top: results without a crystal need not wait for it
+
     group = gemmi.find_spacegroup_by_name(crystal.space_group)
     if group is None:
         raise ValueError(f"there is no space group '{crystal.space_group}'")
@@ -386,6 +387,8 @@ def _scan(s: ScanJson) -> Scan:
 
 
 def _crystal(c: CrystalJson) -> Crystal:
+    import gemmi
+
     group = gemmi.find_spacegroup_by_ops(gemmi.symops_from_hall(c.space_group_hall_symbol.strip()))
     if group is None:
         raise ValueError(f"Hall symbol '{c.space_group_hall_symbol}' is of no known setting")
