@@ -33,6 +33,7 @@ def settings_from(
     d_max: float | None = None,
     space_group: str | None = None,
     cell: str | None = None,
+    shoeboxes: bool = False,
 ) -> Params:
     """Defaults, with the short options and then `--set` on top."""
     short = {
@@ -40,6 +41,7 @@ def settings_from(
         "find_spots.d_max": d_max,
         "index.space_group": space_group,
         "index.cell": cell,
+        "find_spots.keep_pixels": shoeboxes or None,
     }
     given = [f"{key}={value}" for key, value in short.items() if value is not None]
     return override(Params(), [*given, *assignments])
@@ -75,6 +77,7 @@ def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--stages", metavar="LIST", help="Stages to run, from the first: find_spots,index,refine."),
             click.option("--mask", metavar="FILE", help="Extra mask: .npy or .h5, nonzero where a pixel may be used."),
             click.option("--skip-bad-frames", is_flag=True, help="Go on without frames that can't be decoded."),
+            click.option("--shoeboxes", is_flag=True, help="Keep the pixels of spots, which dials.integrate needs."),
             click.option(
                 "--set",
                 "assignments",

@@ -33,6 +33,7 @@ def command(
     stages: str | None,
     mask: str | None,
     skip_bad_frames: bool,
+    shoeboxes: bool,
     assignments: tuple[str, ...],
 ) -> None:
     """Run the pipeline on DATA and write its results into a folder.
@@ -46,7 +47,9 @@ def command(
     from hdrmx.io.whole import prepare_folder
     from hdrmx.pipeline import process
 
-    params = settings_from(assignments, d_min=d_min, d_max=d_max, space_group=space_group, cell=cell)
+    params = settings_from(
+        assignments, d_min=d_min, d_max=d_max, space_group=space_group, cell=cell, shoeboxes=shoeboxes
+    )
     until = last_stage(stages)
     with closing(open_source(data, parse_images(images))) as source:
         extra = read_mask(mask, source.shape) if mask else None

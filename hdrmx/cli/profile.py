@@ -41,6 +41,7 @@ def command(
     stages: str | None,
     mask: str | None,
     skip_bad_frames: bool,
+    shoeboxes: bool,
     assignments: tuple[str, ...],
 ) -> None:
     """Run the pipeline on DATA and report, stage by stage, where time, memory and bytes go.
@@ -59,7 +60,9 @@ def command(
     from hdrmx.cli.progress import frame_progress
     from hdrmx.profiling import Options, profile
 
-    params = settings_from(assignments, d_min=d_min, d_max=d_max, space_group=space_group, cell=cell)
+    params = settings_from(
+        assignments, d_min=d_min, d_max=d_max, space_group=space_group, cell=cell, shoeboxes=shoeboxes
+    )
     options = Options(
         images=parse_images(images),
         threads=jobs or default_jobs(),

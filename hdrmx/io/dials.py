@@ -19,6 +19,7 @@ from hdrmx import tables
 from hdrmx.errors import InputError
 from hdrmx.indexing.reciprocal import laboratory_rotations, rays, true_positions
 from hdrmx.io.dials_pack import Columns, read_columns, write_columns
+from hdrmx.io.dials_shoeboxes import pack_shoeboxes
 from hdrmx.models import Geometry, Goniometer
 
 Floats = npt.NDArray[np.float64]
@@ -63,8 +64,8 @@ class Reflections:
 def read_refl(path: str | Path) -> Reflections:
     """Read a reflection file of any stage.
 
-    The peak is the highest pixel of the spot's shoebox; NaN where the file has none. `n_pixels` is 0 where the file
-    doesn't tell.
+    The peak is ours, where the file has it, or the highest pixel of the spot's shoebox, else NaN. `n_pixels` is 0 where
+    the file doesn't tell.
 
     Raises
     ------
@@ -94,8 +95,8 @@ def _spots(columns: Columns) -> pd.DataFrame:
     v, n = columns.values, columns.n_rows
     nothing = np.zeros((n, 3))
     xyz, variance, box = v["xyzobs.px.value"], v.get("xyzobs.px.variance", nothing), v["bbox"]
-    peak = columns.peaks if columns.peaks is not None else v.get("peak", np.full(n, np.nan))
-    table = {"panel": v["panel"], "n_pixels": v.get("n_signal", np.zeros(n, int)), "peak": peak}
+    unknown = columns.shoeboxes.peaks() if columns.shoeboxes is not None else np.full(n, np.nan)
+    table = {"panel": v["panel"], "n_pixels": v.get("n_signal", np.zeros(n, int)), "peak": v.get("peak", unknown)}
     table |= {"intensity": v.get("intensity.sum.value", np.full(n, np.nan))}
     for axis, name in enumerate(("fast", "slow", "frame")):
         table |= {name: xyz[:, axis], f"{name}_var": variance[:, axis]}
@@ -123,7 +124,11 @@ def _add_predictions(table: pd.DataFrame, columns: Columns) -> None:
 
 
 def write_refl(
-    path: str | Path, table: pd.DataFrame, identifiers: Mapping[int, str], geometry: Geometry | None = None
+    path: str | Path,
+    table: pd.DataFrame,
+    identifiers: Mapping[int, str],
+    geometry: Geometry | None = None,
+    pixels: pd.DataFrame | None = None,
 ) -> None:
     """Write a table as a reflection file that DIALS's programs open.
 
@@ -132,10 +137,11 @@ def write_refl(
     table : columns of `tables.SPOTS`, `tables.INDEXED` or `tables.REFINED`
     identifiers : experiment's identifier by its number, those of `dials_models.write_expt`; lattice i is experiment i
     geometry : needed for indexed tables, whose positions are written in mm, too, and in reciprocal space
+    pixels : strong pixels of the rows, columns `tables.SPOT_PIXELS`, for shoeboxes; without them the file has none
 
     Raises
     ------
-    ValueError : a column is absent, or a geometry is needed
+    ValueError : a column is absent, a geometry is needed, or pixels aren't of this table
     InputError : the file can't be written
     """
     absent = [c.name for c in tables.SPOTS if c.name not in table]
@@ -146,7 +152,8 @@ def write_refl(
         if geometry is None:
             raise ValueError("an indexed table needs the geometry it was indexed with")
         columns |= _indexed_columns(table, geometry)
-    write_columns(path, columns, identifiers)
+    shoeboxes = None if pixels is None else pack_shoeboxes(table, pixels, path)
+    write_columns(path, columns, identifiers, shoeboxes)
 
 
 def _spot_columns(table: pd.DataFrame) -> dict[str, tuple[str, npt.NDArray[Any]]]:

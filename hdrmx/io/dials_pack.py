@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hdrmx.errors import InputError
+from hdrmx.io.dials_shoeboxes import SHOEBOX, Shoeboxes, read_shoeboxes
 from hdrmx.io.whole import write_whole
 
 MAGIC = "dials::af::reflection_table"
 VERSION = 1
-_SHOEBOX = "Shoebox<>"
-_SHOEBOX_HEAD = np.dtype([("panel", "<u4"), ("bbox", "<i4", 6), ("is_kept", "u1")])  # packed, 29 bytes
-_VOXEL_BYTES = 12  # data (float32), mask (int32), background (float32), one array after the other
 
 # type name -> (dtype, numbers a row)
 _TYPES: dict[str, tuple[np.dtype, int]] = {
@@ -47,14 +45,14 @@ class Columns:
     values : (n,) or (n, k) array a column
     types : DIALS's type of each column
     identifiers : experiment's identifier by its number
-    peaks : (n,) highest pixel of each kept shoebox, NaN where there is none; None without shoeboxes
+    shoeboxes : None where the file has none
     """
 
     n_rows: int
     values: dict[str, npt.NDArray[Any]]
     types: dict[str, str]
     identifiers: dict[int, str]
-    peaks: npt.NDArray[np.float64] | None = None
+    shoeboxes: Shoeboxes | None = None
 
 
 def read_columns(path: str | Path) -> Columns:
@@ -98,11 +96,11 @@ def _columns(table: dict[Any, Any], path: Path) -> Columns:
         raise InputError(path, "has no table of columns", "the file is damaged")
     if not all(type(k) is int and isinstance(v, str) for k, v in names.items()):
         raise InputError(path, "has experiment identifiers that aren't texts", "the file is damaged")
-    values, types, peaks = {}, {}, None
+    values, types, shoeboxes = {}, {}, None
     for name, column in data.items():
         kind, raw = _packed_column(str(name), column, n_rows, path)
-        if kind == _SHOEBOX:
-            peaks = _shoebox_peaks(raw, n_rows, path)
+        if kind == SHOEBOX:
+            shoeboxes = read_shoeboxes(raw, n_rows, path)
         if kind not in _TYPES:
             continue
         dtype, width = _TYPES[kind]
@@ -111,7 +109,7 @@ def _columns(table: dict[Any, Any], path: Path) -> Columns:
             raise InputError(path, f"column {name} has {len(raw)} bytes; {n_rows} rows take {wanted}", "it is damaged")
         array = np.frombuffer(raw, dtype).reshape((n_rows, width) if width > 1 else n_rows)
         values[str(name)], types[str(name)] = (array != 0 if kind == "bool" else array), kind
-    return Columns(n_rows, values, types, names, peaks)
+    return Columns(n_rows, values, types, names, shoeboxes)
 
 
 def _packed_column(name: str, column: Any, n_rows: int, path: Path) -> tuple[str, bytes]:
@@ -124,30 +122,15 @@ def _packed_column(name: str, column: Any, n_rows: int, path: Path) -> tuple[str
     return kind, raw if isinstance(raw, bytes) else b""
 
 
-def _shoebox_peaks(raw: bytes, n_rows: int, path: Path) -> npt.NDArray[np.float64]:
-    peaks, at = np.full(n_rows, np.nan), 0
-    for i in range(n_rows):
-        if at + _SHOEBOX_HEAD.itemsize > len(raw):
-            raise InputError(path, f"shoebox {i} of {n_rows} is missing", "the file is damaged")
-        head = np.frombuffer(raw, _SHOEBOX_HEAD, 1, at)[0]
-        at += _SHOEBOX_HEAD.itemsize
-        if not head["is_kept"]:
-            continue
-        f0, f1, s0, s1, z0, z1 = (int(v) for v in head["bbox"])
-        n = (f1 - f0) * (s1 - s0) * (z1 - z0)
-        if min(f1 - f0, s1 - s0, z1 - z0) <= 0 or at + n * _VOXEL_BYTES > len(raw):
-            raise InputError(path, f"shoebox {i} is longer than the file", "the file is damaged")
-        peaks[i] = np.frombuffer(raw, "<f4", n, at).max()
-        at += n * _VOXEL_BYTES
-    return peaks
-
-
 def write_columns(
     path: str | Path,
     columns: Mapping[str, tuple[str, npt.NDArray[Any]]],
     identifiers: Mapping[int, str],
+    shoeboxes: bytes | None = None,
 ) -> None:
     """Write a `.refl` file: column name -> (DIALS's type, array). Columns stand in alphabetical order, as in DIALS's.
+
+    `shoeboxes` are bytes by `dials_shoeboxes.pack_shoeboxes`, one for each row.
 
     A file appears whole or not at all.
 
@@ -161,11 +144,12 @@ def write_columns(
         raise ValueError(f"columns have {sorted(lengths)} rows; they must have the same")
     n_rows = lengths.pop() if lengths else 0
     data = {}
-    for name in sorted(columns):
-        kind, array = columns[name]
+    for name, (kind, array) in columns.items():
         dtype, width = _TYPES[kind]
         if array.shape != ((n_rows, width) if width > 1 else (n_rows,)):
             raise ValueError(f"column {name} is {array.shape}; {n_rows} rows of {kind} have {width} numbers each")
         data[name] = [kind, [n_rows, np.ascontiguousarray(array.astype(dtype)).tobytes()]]
-    table = {"identifiers": dict(identifiers), "nrows": n_rows, "data": data}
+    if shoeboxes is not None:
+        data["shoebox"] = [SHOEBOX, [n_rows, shoeboxes]]
+    table = {"identifiers": dict(identifiers), "nrows": n_rows, "data": dict(sorted(data.items()))}
     write_whole(path, msgspec.msgpack.encode([MAGIC, VERSION, table]))

@@ -67,7 +67,7 @@ class ResultWriter:
         from hdrmx.io.dials_models import write_expt
 
         names = write_expt(expt, results.geometry, self.source.template, indices=self.source.indices)
-        write_refl(refl, results.spots, names)
+        write_refl(refl, results.spots, names, pixels=results.found.pixels)
 
     def _index(self, expt: Path, refl: Path, bravais: Path, results: Results) -> None:
         from hdrmx.indexing.bravais_table import format_table
@@ -77,7 +77,7 @@ class ResultWriter:
         indexed = results.indexed
         assert indexed is not None
         names = write_expt(expt, indexed.geometry, self.source.template, crystals=indexed.crystals)
-        write_refl(refl, indexed.table, names, indexed.geometry)
+        write_refl(refl, indexed.table, names, indexed.geometry, results.found.pixels)
         if indexed.bravais:
             write_whole(bravais, (format_table(indexed.bravais) + "\n").encode())
 
@@ -88,7 +88,7 @@ class ResultWriter:
         refined = results.refined
         assert refined is not None
         names = write_expt(expt, refined.geometry, self.source.template, crystals=refined.crystals)
-        write_refl(refl, refined.reflections, names, refined.geometry)
+        write_refl(refl, refined.reflections, names, refined.geometry, results.found.pixels)
         write_whole(drift, refined.drift.to_csv(index=False).encode())
         write_whole(rmsds, refined.blocks.to_csv(index=False).encode())
 
