@@ -6,8 +6,8 @@ is above the line's floor is marked. The sums are exact in 16-bit lanes where th
 in 32-bit lanes above. What is marked holds every candidate and little else (`threshold_limits`), and is
 tested exactly by `threshold_exact`.
 
-Slices are taken before every loop that should vectorise: an index that numba can't prove to be positive is
-wrapped round, which costs a factor of five.
+Inner functions take plain arrays and unsigned indices: numba wraps signed ones round, which costs a factor of five
+where a loop would vectorise, and counts references to every slice and every member of a tuple.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numba import njit
 from hdrmx.kernels import bits
 from hdrmx.kernels.intrinsics import gather_plane
 
-TILE_ROWS = 64
-TILE_COLUMNS = 1024  # a multiple of 64; ring and sums of a tile stay in the nearest caches
+TILE_ROWS = 128
+TILE_COLUMNS = 1024  # about; ring and sums of a tile stay in the nearest caches
 MANY_GAPS = 24  # masked runs in a row, above which the mask is looked at pixel by pixel
 _SAMPLE_STEP = 16
 
@@ -35,9 +35,16 @@ class Lanes(NamedTuple):
     sums: npt.NDArray  # floor - window sum, of one row
 
 
+@njit(cache=True, nogil=True)
+def _even(n, about, unit):
+    """Size of equal parts of n that are `about` so long (at most half as long again), a multiple of the unit."""
+    parts = max(1, (n + about // 2) // about)
+    return (n + parts * unit - 1) // (parts * unit) * unit
+
+
 def make_lanes(reach: int, dtype: npt.DTypeLike) -> Lanes:
     """Buffers for windows of half-width `reach`."""
-    n = TILE_COLUMNS + 2 * reach + 64
+    n = 3 * TILE_COLUMNS // 2 + 2 * reach + 64  # the widest tile, its surroundings, and what is packed beyond it
     return Lanes(np.zeros((2 * reach + 1) * n, dtype), np.zeros(n, dtype), np.zeros(n, dtype))
 
 
@@ -54,11 +61,12 @@ def screen(frame, mask, place, test, narrow, wide, marked):
     marked : `bits.BitMap`, set here
     """
     height, columns = len(place.valid), place.columns
+    rows, step = _even(height, TILE_ROWS, 1), _even(columns, TILE_COLUMNS, 64)
     bits.clear(marked)
-    for r0 in range(0, height, TILE_ROWS):
-        r1 = min(height, r0 + TILE_ROWS)
-        for c0 in range(0, columns, TILE_COLUMNS):
-            c1 = min(columns, c0 + TILE_COLUMNS)
+    for r0 in range(0, height, rows):
+        r1 = min(height, r0 + rows)
+        for c0 in range(0, columns, step):
+            c1 = min(columns, c0 + step)
             mean = _sample(frame, mask, place.first + r0 * place.width + c0, place.width, r1 - r0, c1 - c0, test)
             line = test.lines[_nearest(test.lines, test.best_slope + 2.0 * mean)]
             if line[3] == 16:
@@ -75,105 +83,110 @@ def screen(frame, mask, place, test, narrow, wide, marked):
 def _tile(frame, mask, place, test, line, lanes, r0, r1, c0, c1, marked):
     """Screen rows r0 to r1 and columns c0 to c1."""
     ring, column, sums = lanes
-    reach, height = test.limits.reach, len(place.valid)
+    valid, gap_first, gaps = place.valid, place.gap_first, place.gaps
+    low, high = test.limit
+    reach, height, width = test.limits.reach, len(valid), place.width
+    kind = ring.dtype.type
+    slope, floor = kind(line[0]), kind(line[1])
+    cap = frame.dtype.type(min(line[2], np.int64(high)))
+    bottom = frame.dtype.type(max(line[0] - line[2], np.int64(low)))  # above `low` only where counts can be negative
     a, b = max(0, c0 - reach), min(place.columns, c1 + reach)
     stride, rows = len(column), 2 * reach + 1
     ring[:] = 0
     column[:] = 0
-    part = column[a - c0 + reach : b - c0 + reach]
+    to = a - c0 + reach  # place of column a in the column sums
     slot = 0
     for t in range(max(0, r0 - reach), r1 + reach):
-        terms = ring[slot * stride : slot * stride + b - a]
+        terms = slot * stride + to
         if t < height:
-            at = place.first + t * place.width + a
-            _add_row(frame[at : at + b - a], mask[at : at + b - a], place, t, a, terms, part, test, line)
+            at = place.first + t * width + a
+            masked = gap_first[t + 1] - gap_first[t] > MANY_GAPS
+            done = 0
+            for g in range(gap_first[t], gap_first[t] if masked else gap_first[t + 1]):
+                begin, end = max(gaps[g, 0] - a, done), min(gaps[g, 1] - a, b - a)
+                if begin < end:
+                    n = begin - done
+                    _add(frame, at + done, n, ring, terms + done, column, to + done, low, high, bottom, cap, slope)
+                    _drop(end - begin, ring, terms + begin, column, to + begin)
+                    done = end
+            n = b - a - done
+            if masked:
+                _add_masked(frame, mask, at, n, ring, terms, column, to, low, high, bottom, cap, slope)
+            else:
+                _add(frame, at + done, n, ring, terms + done, column, to + done, low, high, bottom, cap, slope)
         else:
-            _drop(terms, part)
+            _drop(b - a, ring, terms, column, to)
         slot = slot + 1 if slot < rows - 1 else 0
-        if t - reach >= r0:
-            _sum_along(column, sums, c1 - c0, reach, line[1])
-            _pack(sums, place.valid[t - reach], marked, t - reach, c0 // 64, (c1 + 63) // 64)
+        row = t - reach
+        if row >= r0:
+            if reach == 3:
+                _sum_7(column, c1 - c0, sums, floor)
+            else:
+                _sum_any(column, c1 - c0, rows, sums, floor)
+            _pack(sums, valid, marked, row, c0 // 64, (c1 + 63) // 64)
 
 
 @njit(cache=True, nogil=True)
-def _add_row(pixels, mask, place, t, a, terms, column, test, line):
-    """Row t from column a on: its terms into the ring, and what they change into the column sums."""
-    low, high = test.limit
-    slope = terms.dtype.type(line[0])
-    cap = pixels.dtype.type(min(line[2], np.int64(high)))
-    bottom = pixels.dtype.type(max(line[0] - line[2], np.int64(low)))  # above `low` only where counts can be negative
-    first, last = place.gap_first[t], place.gap_first[t + 1]
-    if last - first > MANY_GAPS:
-        _add_masked(pixels, mask, terms, column, low, high, bottom, cap, slope)
-        return
-    done = 0
-    for g in range(first, last):
-        begin, end = max(place.gaps[g, 0] - a, done), min(place.gaps[g, 1] - a, len(pixels))
-        if begin < end:
-            _add(pixels[done:begin], terms[done:begin], column[done:begin], low, high, bottom, cap, slope)
-            _drop(terms[begin:end], column[begin:end])
-            done = end
-    _add(pixels[done:], terms[done:], column[done:], low, high, bottom, cap, slope)
-
-
-@njit(cache=True, nogil=True)
-def _add(pixels, terms, column, low, high, bottom, cap, slope):
-    """Pixels that the mask allows."""
-    for j in range(len(pixels)):
-        v = pixels[j]
-        trusted = (v >= low) & (v <= high)
-        p = terms.dtype.type(min(max(v, bottom), cap)) if trusted else terms.dtype.type(0)
-        new = terms.dtype.type(p * terms.dtype.type(p - slope))
-        column[j] = terms.dtype.type(column[j] + terms.dtype.type(new - terms[j]))
-        terms[j] = new
-
-
-@njit(cache=True, nogil=True)
-def _add_masked(pixels, mask, terms, column, low, high, bottom, cap, slope):
-    """Pixels of which the mask allows some here and there."""
-    for j in range(len(pixels)):
-        v = pixels[j]
-        trusted = (v >= low) & (v <= high) & mask[j]
-        p = terms.dtype.type(min(max(v, bottom), cap)) if trusted else terms.dtype.type(0)
-        new = terms.dtype.type(p * terms.dtype.type(p - slope))
-        column[j] = terms.dtype.type(column[j] + terms.dtype.type(new - terms[j]))
-        terms[j] = new
-
-
-@njit(cache=True, nogil=True)
-def _drop(terms, column):
-    """Where pixels are masked, and below the last row, nothing is added."""
-    for j in range(len(terms)):
-        column[j] = terms.dtype.type(column[j] - terms[j])
-        terms[j] = 0
-
-
-@njit(cache=True, nogil=True)
-def _sum_along(column, sums, n, reach, floor):
-    """floor - sum over 2 reach + 1 neighbouring columns: negative where the window is marked."""
-    if reach == 3:
-        _sum_7(column, sums[:n], sums.dtype.type(floor))
-        return
-    sums[:n] = floor
-    for k in range(2 * reach + 1):
-        _subtract(sums[:n], column[k : k + n])
-
-
-@njit(cache=True, nogil=True)
-def _subtract(sums, column):
-    for j in range(len(sums)):
-        sums[j] = sums.dtype.type(sums[j] - column[j])
-
-
-@njit(cache=True, nogil=True)
-def _sum_7(column, sums, floor):
-    kind, n = sums.dtype.type, len(sums)
-    a, b, c, d = column[0:n], column[1 : n + 1], column[2 : n + 2], column[3 : n + 3]
-    e, f, g = column[4 : n + 4], column[5 : n + 5], column[6 : n + 6]
+def _add(frame, at, n, ring, terms, column, to, low, high, bottom, cap, slope):
+    """Pixels from frame[at]: their terms into ring[terms:], and what they change into column[to:]."""
+    kind = ring.dtype.type
+    at, terms, to = np.uint64(at), np.uint64(terms), np.uint64(to)
     for j in range(n):
-        left = kind(kind(a[j] + b[j]) + c[j])
-        right = kind(kind(e[j] + f[j]) + g[j])
-        sums[j] = kind(floor - kind(kind(left + right) + d[j]))
+        u = np.uint64(j)
+        v = frame[at + u]
+        trusted = (v >= low) & (v <= high)
+        p = kind(min(max(v, bottom), cap)) if trusted else kind(0)
+        new = kind(p * kind(p - slope))
+        column[to + u] = kind(column[to + u] + kind(new - ring[terms + u]))
+        ring[terms + u] = new
+
+
+@njit(cache=True, nogil=True)
+def _add_masked(frame, mask, at, n, ring, terms, column, to, low, high, bottom, cap, slope):
+    """The same where the mask takes pixels out here and there."""
+    kind = ring.dtype.type
+    at, terms, to = np.uint64(at), np.uint64(terms), np.uint64(to)
+    for j in range(n):
+        u = np.uint64(j)
+        v = frame[at + u]
+        trusted = (v >= low) & (v <= high) & mask[at + u]
+        p = kind(min(max(v, bottom), cap)) if trusted else kind(0)
+        new = kind(p * kind(p - slope))
+        column[to + u] = kind(column[to + u] + kind(new - ring[terms + u]))
+        ring[terms + u] = new
+
+
+@njit(cache=True, nogil=True)
+def _drop(n, ring, terms, column, to):
+    """Where pixels are masked, and below the last row, nothing is added."""
+    kind = ring.dtype.type
+    terms, to = np.uint64(terms), np.uint64(to)
+    for j in range(n):
+        u = np.uint64(j)
+        column[to + u] = kind(column[to + u] - ring[terms + u])
+        ring[terms + u] = kind(0)
+
+
+@njit(cache=True, nogil=True)
+def _sum_7(column, n, sums, floor):
+    """floor - sum over 7 neighbouring columns: negative where the window is marked."""
+    kind = sums.dtype.type
+    for j in range(n):
+        u = np.uint64(j)
+        left = kind(kind(column[u] + column[u + np.uint64(1)]) + column[u + np.uint64(2)])
+        right = kind(kind(column[u + np.uint64(4)] + column[u + np.uint64(5)]) + column[u + np.uint64(6)])
+        sums[u] = kind(floor - kind(kind(left + right) + column[u + np.uint64(3)]))
+
+
+@njit(cache=True, nogil=True)
+def _sum_any(column, n, width, sums, floor):
+    """The same over `width` columns."""
+    kind = sums.dtype.type
+    sums[:n] = floor
+    for k in range(width):
+        for j in range(n):
+            u = np.uint64(j)
+            sums[u] = kind(sums[u] - column[np.uint64(k) + u])
 
 
 @njit(cache=True, nogil=True)
@@ -181,7 +194,7 @@ def _pack(sums, valid, marked, i, first, last):
     """The signs of the sums as words first to last of row i."""
     sign = 8 * sums.itemsize - 1
     for j in range(first, last):
-        word = gather_plane(sums, 64 * (j - first), sign) & valid[j]
+        word = gather_plane(sums, 64 * (j - first), sign) & valid[i, j]
         if word != bits.ZERO:
             bits.put(marked, i, j, word)
 

@@ -62,12 +62,12 @@ def strong_in_rows(frame, mask, place, test, work, begin, end, top, n, room):
     maps = _maps(work, len(place.valid))
     screen(frame, mask, place, test, work.narrow, work.wide, maps[0])
     _choose(place, test, maps)
-    windows = _test(frame, mask, place, test, work, maps)
+    windows = _test(frame, place, test, work, maps)
     return gather(frame, place, maps[1], begin, end, top, work.sums, n, room), windows
 
 
 @njit(cache=True, nogil=True)
-def strong_in_events(index, count, n_events, offset, seeds, laid, mask, place, test, work, n, room):
+def strong_in_events(index, count, n_events, offset, seeds, laid, place, test, work, n, room):
     """Append the strong pixels of a panel of a frame given as events; returns (their number, windows tested).
 
     Parameters
@@ -75,7 +75,7 @@ def strong_in_events(index, count, n_events, offset, seeds, laid, mask, place, t
     index, count, n_events, offset : as in `decode.Events`
     seeds : (room for n_events,) int32 to work in
     laid : (pixels of the frame,), zero before and after
-    mask, place, test, n, room : as for `strong_in_rows`
+    place, test, n, room : as for `strong_in_rows`
     """
     maps = _maps(work, len(place.valid))
     mark_seeds(index, count, n_events, place, test, seeds, maps[0])
@@ -83,7 +83,7 @@ def strong_in_events(index, count, n_events, offset, seeds, laid, mask, place, t
     near = max(test.limits.reach, WIDER_px + 1)  # all that either window sees round what is marked
     bits.dilate(maps[0], near, place.valid, maps[3])
     lay_out(index, count, n_events, offset, place, maps[3], work.sums, laid)
-    windows = _test(laid, mask, place, test, work, maps)
+    windows = _test(laid, place, test, work, maps)
     n = gather(laid, place, maps[1], 0, len(place.valid), 0, work.sums, n, room)
     wipe(place, maps[3], work.sums, laid)
     return n, windows
@@ -115,12 +115,14 @@ def _choose(place, test, maps):
 
 
 @njit(cache=True, nogil=True)
-def _test(frame, mask, place, test, work, maps):
-    """Exact tests where map 0 says; the strong pixels come into map 1, map 2 is used. Returns the windows tested."""
-    windows = dispersed(frame, mask, place, test, maps[0], work.sums, maps[1])
+def _test(frame, place, test, work, maps):
+    """Exact tests where map 0 says; strong pixels come into map 1, map 2 is used. Returns the windows tested."""
+    marked, found, other = maps[0], maps[1], maps[2]
+    bits.clear(other)
+    windows = dispersed(frame, place, test, marked, other, work.sums, found)
     if test.limits.extended:
-        bits.erode(maps[1], place.columns, test.limits.reach - 1, maps[2])
-        windows += outstanding(frame, mask, place, test, maps[2], work.sums, maps[1])
+        bits.erode(found, place.columns, test.limits.reach - 1, other)
+        windows += outstanding(frame, place, test, other, marked, work.sums, found)
     return windows
 
 

@@ -22,7 +22,7 @@ from hdrmx.kernels.workspace import Events, Workspace
 from hdrmx.models import Panel
 from hdrmx.params import FindSpots
 
-BAND_BYTES = 1 << 20  # pixels of a band: what a core's second cache holds
+BAND_BYTES = 2 << 20  # pixels of a band: they stay in the second and third cache
 FIRST_ROOM = 4096  # strong pixels; grows
 
 
@@ -166,7 +166,7 @@ def strong_in_events(threshold: Threshold, events: Events, work: ThresholdWork) 
     """Strong pixels of a frame given as events; the same as of the frame laid out in full."""
     if work.seeds.size < events.index.size:
         work.seeds = np.empty(events.index.size, np.int32)
-    given = (events.index, events.count, events.n, events.offset, work.seeds, work.laid, threshold.mask)
+    given = (events.index, events.count, events.n, events.offset, work.seeds, work.laid)
     while True:
         n, windows, first = 0, 0, [0]
         for place in threshold.places:

@@ -8,14 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hdrmx.errors import InputError
+from hdrmx.frames import Codec, Frame
 from hdrmx.kernels import bitshuffle
-from hdrmx.kernels.decode import Events, pack_valid
+from hdrmx.kernels.decode import Events, Workspace, pack_valid
+from hdrmx.kernels.encode import encode_bslz4
 from hdrmx.kernels.threshold_plain import strong_pixels_plain
 from hdrmx.models import Panel
 from hdrmx.params import FindSpots
+from hdrmx.stages import strong_pixels as stage
 from hdrmx.stages.strong_pixels import (
     ThresholdWork,
     make_threshold,
+    strong_in_chunk,
     strong_in_dense,
     strong_in_events,
     strong_map,
@@ -123,6 +127,30 @@ def test_frame_wider_than_a_tile_and_higher_than_a_band():
         np.testing.assert_array_equal(strong_map(threshold, strong_in_dense(threshold, counts, work)), plain)
         found = strong_in_events(threshold, events_of(counts, mask), work)
         np.testing.assert_array_equal(strong_map(threshold, found), plain)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+@pytest.mark.parametrize("shape", [(230, 130), (61, 200), (20, 64), (300, 33)])
+def test_bands_of_a_chunk_join_without_a_seam(dtype, shape, monkeypatch):
+    monkeypatch.setattr(stage, "BAND_BYTES", 8192)  # bands of a few rows
+    rng = np.random.default_rng(shape[0])
+    counts = rng.poisson(0.5, shape).astype(dtype)
+    for y, x in rng.integers((0, 0), np.array(shape) - 2, (60, 2)):
+        counts[y : y + 4, x : x + 4] += rng.integers(3, 40)
+    counts[shape[0] // 2, shape[1] // 2] = np.iinfo(dtype).max
+    mask = rng.random(shape) > 0.01
+    payload = np.frombuffer(encode_bslz4(counts, 2048), np.uint8)
+    frame = Frame(0, shape, counts.dtype, Codec.BSLZ4, lambda: payload, "memory")
+    for params in (FindSpots(), FindSpots(kernel_px=4), FindSpots(threshold="dispersion"), FindSpots(kernel_px=1)):
+        plain = strong_pixels_plain(counts, mask, (0, 60000), params)
+        threshold = make_threshold(mask, [one_panel(shape)], (0, 60000), params, counts.dtype)
+        work, decoding = ThresholdWork(threshold), Workspace(shape, dtype)
+        found = strong_in_chunk(threshold, frame, payload, decoding, work)
+        np.testing.assert_array_equal(strong_map(threshold, found), plain)
+        dense = strong_in_dense(threshold, counts, work)
+        for a, b in zip(found[:4], dense[:4]):
+            np.testing.assert_array_equal(a, b)
+        assert strong_in_chunk(threshold, frame, payload[: payload.size // 2], decoding, work) is None
 
 
 def test_panels_are_apart():
