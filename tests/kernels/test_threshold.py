@@ -129,14 +129,14 @@ def test_frame_wider_than_a_tile_and_higher_than_a_band():
         np.testing.assert_array_equal(strong_map(threshold, found), plain)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 @pytest.mark.parametrize("shape", [(230, 130), (61, 200), (20, 64), (300, 33)])
 def test_bands_of_a_chunk_join_without_a_seam(dtype, shape, monkeypatch):
     monkeypatch.setattr(stage, "BAND_BYTES", 8192)  # bands of a few rows
     rng = np.random.default_rng(shape[0])
     counts = rng.poisson(0.5, shape).astype(dtype)
     for y, x in rng.integers((0, 0), np.array(shape) - 2, (60, 2)):
-        counts[y : y + 4, x : x + 4] += rng.integers(3, 40)
+        counts[y : y + 4, x : x + 4] += dtype(rng.integers(3, 40))
     counts[shape[0] // 2, shape[1] // 2] = np.iinfo(dtype).max
     mask = rng.random(shape) > 0.01
     payload = np.frombuffer(encode_bslz4(counts, 2048), np.uint8)
