@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 72, 14, 12, 40
 MARKERS = 80  # as many points of a line get a dot
 Tick = tuple[float, str]
 
@@ -94,7 +94,7 @@ def chart(
     y_range : limits; None: from the data
     digits : significant ones of the values read out
     """
-    y_ticks = nice_ticks(*_limits(series, y_range))
+    y_ticks = nice_ticks(*_limits(series, y_range), most=max(height // 40, 3))
     low = y_ticks[0][0] if y_range[0] is None else y_range[0]
     high = y_ticks[-1][0] if y_range[1] is None else y_range[1]
     frame = Frame(x.range, (low, high), width, height)
@@ -106,10 +106,11 @@ def chart(
         "series": [{"name": s.name, "y": [_short(v, digits) for v in s.y.tolist()]} for s in series],
     }
     cursor = f'<line class="cursor" y1="{TOP}" y2="{height - BOTTOM}"/>'
-    label = f"{title}. Arrow keys read out the values; the table below has them, too."
+    label = escape(f"{title}. Arrow keys read out the values; the table below has them, too.")
+    axes = axes_of(frame, x_ticks, y_ticks, x.label, y_label)
     return (
-        f'<div class="chart">{_legend(series)}<svg viewBox="0 0 {width} {height}" role="img" tabindex="0" '
-        f'aria-label="{escape(label)}">{axes_of(frame, x_ticks, y_ticks, x.label, y_label)}{drawn}{cursor}</svg>'
+        f'<div class="chart">{_legend(series)}<svg style="--w:{width}px" viewBox="0 0 {width} {height}" role="img" '
+        f'tabindex="0" aria-label="{label}">{axes}{drawn}{cursor}</svg>'
         f'<output aria-live="polite"></output>{json_script(read)}</div>'
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -89,7 +90,7 @@ def _part(name: str) -> str:
 
 def _verdict(verdict: Verdict) -> str:
     said = " ".join(escape(s) for s in verdict.sentences)
-    doubts = "".join(f"<li>{escape(d)}</li>" for d in verdict.doubts)
+    doubts = "".join(f"<li>{_with_options(d)}</li>" for d in verdict.doubts)
     facts = "".join(
         f"<div><dt>{escape(label)}</dt><dd>{escape(value)}<small>{escape(small)}</small></dd></div>"
         for label, value, small in verdict.facts
@@ -101,6 +102,11 @@ def _verdict(verdict: Verdict) -> str:
         + "</section>"
         + (f'<dl class="facts">{facts}</dl>' if facts else "")
     )
+
+
+def _with_options(text: str) -> str:
+    """What is to be typed as code, so that no line breaks within it."""
+    return re.sub(r"--set \S+?(?=[,.;)]*(\s|$))|--[a-z]+(-[a-z]+)*( [\d.]*\d)?", r"<code>\g<0></code>", escape(text))
 
 
 def table(

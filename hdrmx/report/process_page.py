@@ -88,7 +88,7 @@ def experiment_section(run: Processed) -> Section:
     return Section(
         "run",
         "Experiment and command",
-        table(("", "as last refined"), rows, text=(0, 1))
+        table(("", "as last refined" if run.crystals else "as the data tell"), rows, text=(0, 1))
         + f"<h3>To make this again</h3><pre><code>{escape(command)}</code></pre>"
         + f"<p class=note>With hdrmx {escape(str(run.told.get('hdrmx', '')))}; settings not named are its defaults. "
         "An extra mask, where one was given, has to be added (--mask). The answer doesn't depend "

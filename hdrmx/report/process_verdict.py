@@ -14,6 +14,7 @@ from hdrmx.report.spot_statistics import by_image
 # From here on something is said. They are what a crystallographer looks at twice, not limits of the method.
 LOW_FRACTION = 0.7
 LOW_PART = 0.5  # fraction indexed of a run of images, relative to the whole scan's
+INNERMOST = 0.02  # part of the indexed spots that lie nearest to the direct beam
 FEW_SPOTS = 20  # in such a run
 PARTS = 20
 LARGE_RMSD_PX = 1.0
@@ -114,14 +115,16 @@ def _cell(lattice: dict[str, Any]) -> tuple[str, str]:
 
 def _derived_doubts(run: Processed) -> Iterator[str]:
     if run.told.get("bad_frames"):
-        yield f"{len(run.told['bad_frames'])} images could not be read and were left out: see the list at the end."
+        n = len(run.told["bad_frames"])
+        what = "image that could not be read was" if n == 1 else "images that could not be read were"
+        yield f"{n} {what} left out: see the list below."
     index, refine = run.told.get("index"), run.told.get("refine")
     if index is None:
         return
     if index["fraction"] < LOW_FRACTION:
         yield (
             f"{percent(1 - index['fraction'])} of the spots belong to no lattice that was found: look at those alone "
-            "in reciprocal space, and try --set index.max_lattices=2, or --set find_spots.ice_rings=yes."
+            f"in reciprocal space, and try {_remedy(run)}."
         )
     yield from _poor_parts(run, index["fraction"])
     if refine and max(refine["rmsd_fast_px"] or 0, refine["rmsd_slow_px"] or 0) > LARGE_RMSD_PX:
@@ -130,6 +133,16 @@ def _derived_doubts(run: Processed) -> Iterator[str]:
             "symmetry (--space-group), or more lattices (--set index.max_lattices=2)."
         )
     yield from _drifts(run)
+
+
+def _remedy(run: Processed) -> str:
+    """What may help against spots that are not indexed, by where they are."""
+    inverse = np.linalg.norm(run.r, axis=1)
+    innermost = float(np.quantile(inverse[run.is_indexed], INNERMOST)) if run.is_indexed.any() else 0.0
+    rest = inverse[~run.is_indexed]
+    if innermost > 0 and np.mean(rest < innermost) > 0.5:
+        return f"--d-max {1 / innermost:.1f}, as most of them lie round the direct beam, inside of the lattice's spots"
+    return "--set index.max_lattices=2, or --set find_spots.ice_rings=yes"
 
 
 def _poor_parts(run: Processed, fraction: float) -> Iterator[str]:

@@ -13,7 +13,7 @@ from hdrmx.report.processed import Processed
 from hdrmx.report.scatter import Curve, Dots, Plane, scatter
 
 MOST_RESIDUALS = 8000
-SPREAD = 6.0  # r.m.s.d.s that the plot of residuals shows
+SPREAD = 4.0  # r.m.s.d.s that the plot of residuals shows
 CELL = (("a", "Å"), ("b", "Å"), ("c", "Å"), ("alpha", "°"), ("beta", "°"), ("gamma", "°"))
 TURNS = (
     ("rotation1_deg", "about the spindle"),

@@ -10,7 +10,7 @@ from hdrmx.report.figures import Series, chart, thinned
 from hdrmx.report.page import Section, figure, table
 from hdrmx.report.processed import Processed
 from hdrmx.report.scatter import Curve, Dots, Plane, scatter
-from hdrmx.report.spot_statistics import by_image, by_resolution, rings
+from hdrmx.report.spot_statistics import Counts, by_image, by_resolution, rings
 
 MOST_STEPS, MOST_ROWS, SHELLS = 800, 40, 30
 MOST_SPOTS = 8000
@@ -34,9 +34,7 @@ def image_section(run: Processed) -> Section | None:
 def _by_image(run: Processed) -> str:
     counts, coarse = by_image(run, MOST_STEPS), by_image(run, MOST_ROWS)
     per_step = f" Each step is the sum of {_step(run)} images." if _step(run) > 1 else ""
-    series = [Series("all", counts.spots, "plain", area=True)]
-    if run.crystals:
-        series.append(Series("indexed", counts.indexed, "c0", area=True))
+    series = _series(run, counts)
     spots = chart("Spots by image", counts.axis, series, y_label="spots", y_range=(0, None), width=1080)
     pixels = chart(
         "Strong pixels by image",
@@ -51,19 +49,24 @@ def _by_image(run: Processed) -> str:
     return figure(spots + pixels, caption, coarse.as_table("images"))
 
 
+def _series(run: Processed, counts: Counts) -> list[Series]:
+    if not run.crystals:
+        return [Series("spots", counts.spots, "c0", area=True)]
+    return [Series("all", counts.spots, "plain", area=True), Series("indexed", counts.indexed, "c0", area=True)]
+
+
 def _step(run: Processed) -> int:
     return -(-len(run.frames) // MOST_STEPS)
 
 
 def _by_resolution(run: Processed) -> str:
     counts = by_resolution(run, SHELLS)
-    series = [Series("all", counts.spots, "plain", area=True)]
-    if run.crystals:
-        series.append(Series("indexed", counts.indexed, "c0", area=True))
+    series = _series(run, counts)
     picture = chart(
         "Spots by resolution", counts.axis, series, y_label="spots", y_range=(0, None), width=520, height=300
     )
-    caption = "Spots by resolution. A narrow peak that is not indexed is often a ring of ice or powder."
+    peak = "narrow peak that is not indexed" if run.crystals else "narrow peak"
+    caption = f"Spots by resolution. A {peak} is often a ring of ice or powder."
     return figure(picture, caption, counts.as_table("shell"))
 
 

@@ -65,7 +65,7 @@ def test_writes_record_samples_trace_and_results(tiny: Path, tmp_path: Path, cap
 def test_sampling_leaves_two_pages_or_none(tiny: Path, tmp_path: Path):
     with_samples = profile(tiny, tmp_path / "a", Params(), Options(until="find_spots"))
     without = profile(tiny, tmp_path / "b", Params(), Options(sampling=False, until="find_spots"))
-    assert set(without.files) == {"trace"}
+    assert set(without.files) == {"trace", "page"}
     assert not (tmp_path / "b/pyinstrument.html").exists()
     if "pyinstrument" in with_samples.files:  # nothing is written where the run was over before the first sample
         assert "<html>" in (tmp_path / "a/pyinstrument.html").read_text()
