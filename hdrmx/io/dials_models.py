@@ -163,7 +163,7 @@ def _panel_json(panel: Panel | None, detector: Detector, sensor: str) -> dict[st
         "raw_image_offset": [p.offset[1], p.offset[0]],
         "image_size": [p.shape[1], p.shape[0]],
         "pixel_size": [p.pixel_mm[1], p.pixel_mm[0]],
-        "trusted_range": list(detector.trusted) if panel else [0.0, 0.0],
+        "trusted_range": _open_below(detector.trusted) if panel else [0.0, 0.0],
         "thickness": p.thickness_mm,
         "material": p.material,
         "mu": p.mu_per_mm,
@@ -307,6 +307,16 @@ def _beam(beam: BeamJson) -> Beam:
     )
 
 
+def _open_below(trusted: tuple[float, float]) -> list[float]:
+    """As dxtbx 3.12 writes it: it trusts no count of its lower limit, so a range from 0 begins at -1."""
+    return [trusted[0] - 1, trusted[1]]
+
+
+def _closed_below(low: float, high: float) -> tuple[float, float]:
+    """Later versions of DIALS trust both limits, and a file doesn't tell its version: from 0 on, a limit is a count."""
+    return (low + 1 if low < 0 else low), high
+
+
 def _detector(panels: list[PanelJson], hierarchy: NodeJson | None) -> Detector:
     if not panels:
         raise ValueError("the detector has no panel")
@@ -317,7 +327,7 @@ def _detector(panels: list[PanelJson], hierarchy: NodeJson | None) -> Detector:
     kind = {"SENSOR_CCD": "ccd", "SENSOR_IMAGE_PLATE": "image-plate"}.get(first.type, "pixel-array")
     return Detector(
         tuple(_panel(p, frames[i]) for i, p in enumerate(panels)),
-        trusted=(first.trusted_range[0], first.trusted_range[1]),
+        trusted=_closed_below(*first.trusted_range),
         gain=first.gain,
         name=first.identifier,
         kind=kind,

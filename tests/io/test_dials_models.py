@@ -63,6 +63,21 @@ def same(a: Geometry, b: Geometry) -> None:
     assert a.scan.width_rad == pytest.approx(b.scan.width_rad, rel=1e-14)
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [((0.0, 60000.0), [-1.0, 60000.0]), ((-2.0, 9.0), [-3.0, 9.0])])
+def test_the_trusted_range_is_open_below_in_files_of_dials(ours: tuple, theirs: list, tmp_path: Path) -> None:
+    """DIALS 3.12 would take every pixel without a photon out of a range that begins at 0."""
+    path, model = tmp_path / "a.expt", geometry()
+    model = replace(model, detector=replace(model.detector, trusted=ours))
+    write_expt(path, model, tmp_path / "x_master.h5")
+    text = json.loads(path.read_text())
+    for panel in text["detector"][0]["panels"]:
+        assert panel["trusted_range"] == theirs
+        panel["trusted_range"][0] = 0.0
+    assert read_expt(path)[0].geometry.detector.trusted == ours
+    path.write_text(json.dumps(text))
+    assert read_expt(path)[0].geometry.detector.trusted == (0.0, ours[1])
+
+
 def test_models_survive(tmp_path: Path) -> None:
     path, model = tmp_path / "a.expt", geometry()
     points = np.repeat(np.asarray(crystal().A)[None], 41, 0)
