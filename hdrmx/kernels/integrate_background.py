@@ -22,13 +22,14 @@ def poisson_tail(mean: float, j: int) -> tuple[float, float]:
     """(P(Y <= j), P(Y = j)) of a Poisson variable."""
     if j < 0:
         return 0.0, 0.0
-    if mean > 500.0:  # normal, with continuity correction
+    if mean > 1e5:  # normal, with continuity correction
         z = (j + 0.5 - mean) / math.sqrt(mean)
         density = math.exp(-0.5 * (j - mean) ** 2 / mean) / math.sqrt(2.0 * math.pi * mean)
         return 0.5 * math.erfc(-z / math.sqrt(2.0)), density
-    term = math.exp(-mean)
+    first = max(int(mean - 12.0 * math.sqrt(mean)), 0)  # nothing to speak of lies below
+    term = math.exp(first * math.log(mean) - mean - math.lgamma(first + 1.0))
     total = term
-    for k in range(1, j + 1):
+    for k in range(first + 1, j + 1):
         term *= mean / k
         total += term
     return total, term
