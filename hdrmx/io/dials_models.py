@@ -308,12 +308,12 @@ def _beam(beam: BeamJson) -> Beam:
 
 
 def _open_below(trusted: tuple[float, float]) -> list[float]:
-    """As dxtbx 3.12 writes it: it trusts no count of its lower limit, so a range from 0 begins at -1."""
+    """As dxtbx 3.11 writes it: it does not trust the limits themselves, so a range from 0 begins at -1."""
     return [trusted[0] - 1, trusted[1]]
 
 
 def _closed_below(low: float, high: float) -> tuple[float, float]:
-    """Later versions of DIALS trust both limits, and a file doesn't tell its version: from 0 on, a limit is a count."""
+    """Later versions of dxtbx trust both limits, and a file doesn't tell its version: from 0 on, a limit is a count."""
     return (low + 1 if low < 0 else low), high
 
 

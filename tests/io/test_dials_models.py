@@ -65,7 +65,7 @@ def same(a: Geometry, b: Geometry) -> None:
 
 @pytest.mark.parametrize(("ours", "theirs"), [((0.0, 60000.0), [-1.0, 60000.0]), ((-2.0, 9.0), [-3.0, 9.0])])
 def test_the_trusted_range_is_open_below_in_files_of_dials(ours: tuple, theirs: list, tmp_path: Path) -> None:
-    """DIALS 3.12 would take every pixel without a photon out of a range that begins at 0."""
+    """dxtbx 3.11 would take every pixel without a photon out of a range that begins at 0."""
     path, model = tmp_path / "a.expt", geometry()
     model = replace(model, detector=replace(model.detector, trusted=ours))
     write_expt(path, model, tmp_path / "x_master.h5")
