@@ -61,6 +61,7 @@
       this.data = load(canvas.dataset.points);
       this.hidden = new Set();
       this.zoom = 1;
+      this.sparse = Math.min(Math.max((4000 / this.data.group.length) ** 0.25, 1), 2); // few points are drawn larger
       this.look(Number(canvas.dataset.view));
       new ResizeObserver(() => this.draw()).observe(canvas);
       dark.addEventListener("change", () => this.draw());
@@ -129,7 +130,7 @@
       c.translate(width / 2, height / 2);
       const unit = 0.46 * Math.min(width, height) / (this.data.reach || 1) * this.zoom;
       this.rings(c, unit);
-      const size = Math.min(Math.max(Math.min(width, height) / 330 * Math.sqrt(this.zoom), 1), 4);
+      const size = Math.min(Math.max(Math.min(width, height) / 330 * Math.sqrt(this.zoom) * this.sparse, 1), 4.5);
       this.data.groups.forEach((group, i) => { if (!this.hidden.has(i)) this.points(c, unit, i, group, size); });
       this.axes(c, unit);
     }

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from hdrmx.io.whole import write_whole
+from hdrmx.report.drift_section import drift_section
 from hdrmx.report.index_section import bravais_section, fraction_section, reciprocal_section
 from hdrmx.report.page import Section, page, table
 from hdrmx.report.process_verdict import verdict
 from hdrmx.report.processed import Processed, read_processed
-from hdrmx.report.refine_section import drift_section, parameter_section, refine_section
+from hdrmx.report.refine_section import parameter_section, refine_section
 from hdrmx.report.spot_section import image_section, spot_section
 
 FILE_NAME = "process.html"

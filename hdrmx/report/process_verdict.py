@@ -15,6 +15,7 @@ from hdrmx.report.spot_statistics import by_image
 LOW_FRACTION = 0.7
 LOW_PART = 0.5  # fraction indexed of a run of images, relative to the whole scan's
 INNERMOST = 0.02  # part of the indexed spots that lie nearest to the direct beam
+FEW_INDEXED = 100
 FEW_SPOTS = 20  # in such a run
 PARTS = 20
 LARGE_RMSD_PX = 1.0
@@ -125,6 +126,11 @@ def _derived_doubts(run: Processed) -> Iterator[str]:
         yield (
             f"{percent(1 - index['fraction'])} of the spots belong to no lattice that was found: look at those alone "
             f"in reciprocal space, and try {_remedy(run)}."
+        )
+    if index["indexed"] < FEW_INDEXED:
+        yield (
+            f"Only {index['indexed']} spots are indexed: cell and symmetry may turn out otherwise with more images, or "
+            "with weaker spots (--set find_spots.sigma_strong=2.5)."
         )
     yield from _poor_parts(run, index["fraction"])
     if refine and max(refine["rmsd_fast_px"] or 0, refine["rmsd_slow_px"] or 0) > LARGE_RMSD_PX:

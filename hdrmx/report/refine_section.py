@@ -1,4 +1,4 @@
-"""Section of refinement: r.m.s.d.s and drift along the scan, residuals, parameters."""
+"""Sections of refinement: r.m.s.d.s along the scan, residuals, parameters."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from hdrmx.report.drift_section import GREEK
 from hdrmx.report.figures import Axis, Series, chart, thinned
 from hdrmx.report.page import MISSING, Section, figure, number, table, with_sd
 from hdrmx.report.processed import Processed
@@ -14,13 +15,6 @@ from hdrmx.report.scatter import Curve, Dots, Plane, scatter
 
 MOST_RESIDUALS = 8000
 SPREAD = 4.0  # r.m.s.d.s that the plot of residuals shows
-CELL = (("a", "Å"), ("b", "Å"), ("c", "Å"), ("alpha", "°"), ("beta", "°"), ("gamma", "°"))
-TURNS = (
-    ("rotation1_deg", "about the spindle"),
-    ("rotation2_deg", "across spindle and beam"),
-    ("rotation3_deg", "about the third axis"),
-)
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 UNITS = {"deg": "°", "A": "Å"}
 MEANING = {
     "shift1": "detector shift along its fast axis",
@@ -90,14 +84,18 @@ def _residuals(run: Processed) -> str:
     groups = []
     for name, mine, colour, mark in (("outlier", outlier, "off", "cross"), ("refined", used, "c0", "dot")):
         rows = np.flatnonzero(mine)[thinned(int(mine.sum()), MOST_RESIDUALS)]
-        groups.append(Dots(name, dx[rows], dy[rows], colour, mark, 1.8))
+        groups.append(Dots(name, dx[rows], dy[rows], colour, mark))
     plane = Plane((-half, half), (-half, half), "fast: predicted − observed, px", "slow, px")
     beyond = int(((np.abs(dx) > half) | (np.abs(dy) > half)).sum())
     caption = (
         "Residuals on the detector; the ring is at twice the r.m.s.d. A cloud off the middle, or in two parts, tells "
     )
     caption += "of a wrong beam centre, a split crystal or wrong indices."
-    caption += f" {beyond} outliers lie outside of the picture." if beyond else ""
+    n = int((spots["lattice"] >= 0).sum())
+    caption += (
+        f" Of {n} spots indexed {int(used.sum())} were refined against, {int(outlier.sum())} rejected as outliers"
+    )
+    caption += f"; {beyond} lie outside of the picture." if beyond else "."
     detector = figure(scatter("Residuals on the detector", plane, groups, [circle]), caption)
     return f'<div class="pair">{detector}{_scan_residuals(dz, used, rmsd[2])}</div>'
 
@@ -120,50 +118,6 @@ def _scan_residuals(dz: np.ndarray, used: np.ndarray, rmsd: float) -> str:
     caption = f"Residuals along the scan of the spots refined; the r.m.s.d. is {rmsd:.3f} images."
     rows = [(n, f"{c:.0f}") for n, c in zip(names, seen) if c]
     return figure(picture, caption, table(("residual, images", "spots"), rows))
-
-
-def drift_section(run: Processed) -> Section | None:
-    """Cell and orientation along the scan, for each lattice."""
-    if run.drift is None:
-        return None
-    body = ""
-    for lattice, rows in run.drift.groupby("lattice"):
-        if len(rows) < 2:
-            continue
-        grid = "".join(_drift_chart(rows, name, unit) for name, unit in CELL)
-        grid += "".join(_drift_chart(rows, name, "°") for name, _ in TURNS)
-        title = f"<h3>Lattice {int(str(lattice)) + 1}</h3>" if run.drift["lattice"].nunique() > 1 else ""
-        caption = (
-            "Cell constants, and rotations of the crystal from its mean orientation, along the scan. Dots are the "
-            "points between which the model is smooth; the band is one standard uncertainty to either side."
-        )
-        body += title + figure(f'<div class="nine">{grid}</div>', caption, _drift_table(rows))
-    if not body:
-        body = "<p>The crystal was refined as one that doesn't change along the scan; the notes above say why.</p>"
-    return Section("drift", "Drift along the scan", body)
-
-
-def _drift_chart(rows: pd.DataFrame, name: str, unit: str) -> str:
-    at = rows["frame"].to_numpy(float) + 0.5
-    y, sd = rows[name].to_numpy(float), rows[f"{name}_sd"].to_numpy(float)
-    label = GREEK.get(name, name) if not name.startswith("rotation") else dict(TURNS)[name]
-    axis = Axis("image", at, [f"image {x:.0f}" for x in at])
-    known = np.isfinite(sd) & (sd > 0)
-    if not known.any() and np.ptp(y) <= 1e-9 * max(abs(y).max(), 1e-9):
-        return f'<div class="chart held"><h4>{label}</h4><p>{number(float(y[0]))} {unit}, held</p></div>'
-    series = [Series(label, y, "c0", sd=np.where(known, sd, np.nan) if known.any() else None)]
-    drawn = chart(f"{label} by image", axis, series, y_label="", width=360, height=170, digits=7)
-    return f"<div><h4>{label}, {unit}</h4>{drawn}</div>"
-
-
-def _drift_table(rows: pd.DataFrame) -> str:
-    names = [name for name, _ in CELL] + [name for name, _ in TURNS]
-    head = ["image", *(f"{GREEK.get(n, n)}, {u}" for n, u in CELL), *(f"{word}, °" for _, word in TURNS)]
-    cells = [
-        [f"{row['frame'] + 0.5:.0f}", *(with_sd(row[n], row[f"{n}_sd"], 6) for n in names)]
-        for row in rows.to_dict("records")
-    ]
-    return table(head, cells)
 
 
 def parameter_section(run: Processed) -> Section | None:

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from hdrmx.report.figures import BOTTOM, LEFT, RIGHT, TOP, Floats, Frame, axes_of, nice_ticks, polyline, runs
 
+MANY = 1000  # from here on dots are small
+
 
 @dataclass(frozen=True)
 class Dots:
@@ -21,7 +23,6 @@ class Dots:
     y: Floats
     colour: str = "c0"
     mark: str = "dot"
-    size: float = 2.4
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _marks(frame: Frame, py: Callable[[Floats], Floats], plane: Plane, dots: Dot
     tenths = np.unique(np.rint(at * 5).astype(np.int64) * 2, axis=0)  # to 0.2, each place once
     shape = "h0" if dots.mark == "dot" else "m-2-2l4 4m0-4l-4 4"
     d = "".join(f"M{u / 10:g} {v / 10:g}{shape}" for u, v in tenths.tolist())
-    width = dots.size if dots.mark == "dot" else 1.2
+    width = (1.8 if len(dots.x) > MANY else 3.5) if dots.mark == "dot" else 1.2
     kind = "dots" if dots.mark == "dot" else "crosses"
     return f'<path class="{kind} {dots.colour}" style="stroke-width:{width}" d="{d}"/>'
 

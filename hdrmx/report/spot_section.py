@@ -77,7 +77,7 @@ def _detector(run: Processed) -> str:
     chosen = np.zeros(len(slow), bool)
     chosen[thinned(len(slow), MOST_SPOTS)] = True
     groups = [
-        Dots(name, fast[mine & chosen], slow[mine & chosen], colour, mark, 1.8)
+        Dots(name, fast[mine & chosen], slow[mine & chosen], colour, mark)
         for name, mine, colour, mark in spot_groups(run)
     ]
     plane = Plane((0, fast_px), (0, slow_px), "fast, px", "slow, px", down=True)

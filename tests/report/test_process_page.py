@@ -24,6 +24,8 @@ from hdrmx.errors import IndexFailure, InputError
 from hdrmx.io.results import ResultWriter
 from hdrmx.params import Index, Params, Refine, Simulate
 from hdrmx.pipeline import Results
+from hdrmx.refinement.parameters import about, spindle_frame
+from hdrmx.report.drift_section import along_scan
 from hdrmx.report.process_page import FILE_NAME, process_page, reproduce, try_process_page
 from hdrmx.report.processed import read_processed
 from hdrmx.stages.find_spots import FoundSpots
@@ -196,6 +198,23 @@ def test_counts_add_up(whole: Path) -> None:
     frame = np.clip(np.floor(run.spots["frame"]), 0, N_FRAMES - 1)  # a spot's error may carry it beyond the scan
     per_image = by_image(run, 1000)
     assert per_image.spots.tolist() == [(frame == i).sum() for i in range(N_FRAMES)]
+
+
+def test_drift_is_that_of_the_model(whole: Path) -> None:
+    """Crystals made by known rotations about the spindle's axes and known strains give these back."""
+    run = read_processed(whole)
+    frame = spindle_frame(run.geometry)
+    angles = np.linspace(-0.3, 0.3, 5)
+    mean = np.asarray(run.crystals[0].A)
+    for k in range(3):
+        A = np.array([frame.T @ about(np.eye(3)[k], np.radians(a)) @ frame @ mean / 1.001 for a in angles])
+        told = along_scan(dataclasses.replace(run.crystals[0], A_at_scan_points=A), run.geometry, np.arange(5))
+        for i in range(3):
+            np.testing.assert_allclose(told[f"rotation{i + 1}_deg"], angles if i == k else 0.0, atol=1e-9)
+        np.testing.assert_allclose(told["b"], 1.001 * run.crystals[0].cell[1])
+    whole_scan = along_scan(run.crystals[0], run.geometry, np.arange(N_FRAMES + 1))
+    low, high = run.drift[run.drift["lattice"] == 0]["a"].agg(["min", "max"])
+    assert low - 1e-4 <= whole_scan["a"].min() <= whole_scan["a"].max() <= high + 1e-4
 
 
 def test_same_files_same_page(whole: Path) -> None:
