@@ -8,6 +8,8 @@ rows is addition: memory is one frame of pixels and the open rows, whatever the 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -23,6 +25,19 @@ PANEL, LAST = 23, 24  # LAST: latest frame with a pixel
 COLUMNS = 25
 
 _SPLIT = 20  # squares of 32-bit counts are kept in two parts, or a few of them would overflow
+
+
+_OPEN, _FREE, _CLOSED, _TOO_SMALL, _TOO_LARGE = range(5)  # of the numbers
+
+
+class _State(NamedTuple):
+    """Rows of spots and who uses them."""
+
+    parent: npt.NDArray[np.int64]  # of each row: itself, or the row it was merged into
+    opened: npt.NDArray[np.int64]  # rows in use
+    free: npt.NDArray[np.int64]  # rows not in use
+    rows: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]  # rows in use and free; spots closed, too small and too large so far
 
 
 class Grouper:
@@ -43,16 +58,25 @@ class Grouper:
         span = (np.array([slow + 1 for slow, _ in shapes], np.int64)) * self._stride + self._stride.max()
         self._base = np.concatenate([[0], np.cumsum(span)[:-1]]).astype(np.int64)
         self._over_frames = over_frames
-        self._sizes = (int(min_pixels), int(max_pixels))
-        self._rows = np.zeros((256, COLUMNS), np.int64)
-        self._parent = np.zeros(256, np.int64)
-        self._open = np.zeros(0, np.int64)  # rows in use
+        self._limits = (int(min_pixels), int(max_pixels))
+        none = np.zeros(0, np.int64)
+        self._state = _State(none, none, none, np.zeros((0, COLUMNS), np.int64), np.zeros(5, np.int64))
         self._keys = np.zeros(0, np.int64)  # of the frame before
         self._labels = np.zeros(0, np.int64)
         self._frame = -2
-        self.too_small = 0
-        self.too_large = 0
-        self.closed = 0
+
+    @property
+    def closed(self) -> int:
+        """Spots closed so far, whatever their size."""
+        return int(self._state.numbers[_CLOSED])
+
+    @property
+    def too_small(self) -> int:
+        return int(self._state.numbers[_TOO_SMALL])
+
+    @property
+    def too_large(self) -> int:
+        return int(self._state.numbers[_TOO_LARGE])
 
     def add(
         self,
@@ -77,65 +101,37 @@ class Grouper:
         if frame <= self._frame:
             raise ValueError(f"frame {frame} comes after frame {self._frame}")
         n = len(slow)
-        joins = self._over_frames and frame == self._frame + 1
-        before = (self._keys, self._labels) if joins else (self._keys[:0], self._labels[:0])
-        self._make_room(len(self._open) + n)
-        keys, labels = np.empty(n, np.int64), np.empty(n, np.int64)
-        opened = np.empty(len(self._open) + n, np.int64)
-        opened[: len(self._open)] = self._open
-        free = _free_rows(self._open, len(self._rows), n)
-        _make_keys(slow, fast, first, self._base, self._stride, keys)
-        n_open = len(self._open)
-        n_open = _join(
-            frame,
-            slow,
-            fast,
-            counts,
-            first,
-            self._stride,
-            keys,
-            labels,
-            *before,
-            self._rows,
-            self._parent,
-            free,
-            opened,
-            n_open,
-        )
-        rows = self._close(opened[:n_open], frame)
-        self._keys, self._labels, self._frame = keys, labels, frame
-        return rows
+        self._make_room(int(self._state.numbers[_OPEN]) + n)
+        if not self._over_frames or frame != self._frame + 1:
+            self._keys, self._labels = self._keys[:0], self._labels[:0]
+        before = (self._keys, self._labels)
+        self._keys, self._labels, self._frame = np.empty(n, np.int64), np.empty(n, np.int64), frame
+        pixels = (slow, fast, counts, first)
+        _make_keys(slow, fast, first, self._base, self._stride, self._keys)
+        _join(frame, *pixels, self._stride, self._keys, self._labels, *before, self._state)
+        return self._close(frame)
 
     def finish(self) -> npt.NDArray[np.int64]:
         """Close what is open."""
-        rows = self._close(self._open, self._frame + 1)
         self._keys, self._labels = self._keys[:0], self._labels[:0]
-        return rows
+        return self._close(self._frame + 1)
 
-    def _close(self, opened: npt.NDArray[np.int64], frame: int) -> npt.NDArray[np.int64]:
-        """Take out the spots without a pixel in this frame; `opened` holds roots and rows merged into others."""
-        roots = opened[self._parent[opened] == opened]
-        is_open = self._rows[roots, LAST] == frame
-        rows = self._rows[roots[~is_open]]
-        self._open = roots[is_open]
-        small, large = rows[:, N] < self._sizes[0], rows[:, N] > self._sizes[1]
-        self.too_small += int(small.sum())
-        self.too_large += int(large.sum())
-        self.closed += len(rows)
-        return rows[~(small | large)]
+    def _close(self, frame: int) -> npt.NDArray[np.int64]:
+        out = np.empty((int(self._state.numbers[_OPEN]), COLUMNS), np.int64)
+        n = _close(frame, *self._limits, self._state, out)
+        return out[:n].copy() if n else out[:0]
 
     def _make_room(self, n: int) -> None:
-        if n > len(self._rows):
-            more = max(n, 2 * len(self._rows)) - len(self._rows)
-            self._rows = np.concatenate([self._rows, np.zeros((more, COLUMNS), np.int64)])
-            self._parent = np.concatenate([self._parent, np.zeros(more, np.int64)])
-
-
-def _free_rows(used: npt.NDArray[np.int64], size: int, n: int) -> npt.NDArray[np.int64]:
-    """n rows that are not in use."""
-    free = np.ones(size, bool)
-    free[used] = False
-    return np.flatnonzero(free)[:n]
+        """Let n spots be open at once."""
+        size = len(self._state.parent)
+        if n > size:
+            more = max(n, 2 * size, 256) - size
+            parent, opened, free = (np.concatenate([a, np.zeros(more, np.int64)]) for a in self._state[:3])
+            n_free = int(self._state.numbers[_FREE])
+            free[n_free : n_free + more] = np.arange(size, size + more)
+            self._state.numbers[_FREE] += more
+            rows = np.concatenate([self._state.rows, np.zeros((more, COLUMNS), np.int64)])
+            self._state = _State(parent, opened, free, rows, self._state.numbers)
 
 
 @njit(cache=True, nogil=True)
@@ -146,30 +142,14 @@ def _make_keys(slow, fast, first, base, stride, keys):
 
 
 @njit(cache=True, nogil=True)
-def _join(
-    frame,
-    slow,
-    fast,
-    counts,
-    first,
-    stride,
-    keys,
-    labels,
-    keys_before,
-    labels_before,
-    rows,
-    parent,
-    free,
-    opened,
-    n_open,
-):
+def _join(frame, slow, fast, counts, first, stride, keys, labels, keys_before, labels_before, state):
     """Label the pixels of a frame and add them to the rows of their spots.
 
     keys, labels : (n,) of this frame, labels set here; keys_before, labels_before : of the frame before, if it joins
-    free : rows to take for new spots; opened[:n_open] : rows in use, grows
-    Returns the number of rows in use. Rows merged into others remain there, with another parent.
+    Rows merged into others remain open, with another parent, until `_close`.
     """
-    above, before, taken = 0, 0, 0
+    parent, opened, free, rows, numbers = state
+    above, before = 0, 0
     for panel in range(len(first) - 1):
         for i in range(first[panel], first[panel + 1]):
             key = keys[i]
@@ -185,17 +165,44 @@ def _join(
             if before < len(keys_before) and keys_before[before] == key:
                 label = _merge(rows, parent, label, _root(parent, labels_before[before]))
             if label < 0:
-                label = free[taken]
-                taken += 1
-                opened[n_open] = label
-                n_open += 1
+                numbers[_FREE] -= 1
+                label = free[numbers[_FREE]]
+                opened[numbers[_OPEN]] = label
+                numbers[_OPEN] += 1
                 parent[label] = label
                 _begin(rows[label], frame, slow[i], fast[i], panel)
             labels[i] = label
             _add(rows[label], frame, slow[i], fast[i], counts[i])
     for i in range(len(labels)):
         labels[i] = _root(parent, labels[i])
-    return n_open
+
+
+@njit(cache=True, nogil=True)
+def _close(frame, min_pixels, max_pixels, state, out):
+    """Take out the spots without a pixel in this frame; returns how many rows came into `out`."""
+    parent, opened, free, rows, numbers = state
+    n_open, n_out = 0, 0
+    for k in range(numbers[_OPEN]):
+        label = opened[k]
+        row = rows[label]
+        if parent[label] == label and row[LAST] == frame:
+            opened[n_open] = label
+            n_open += 1
+            continue
+        free[numbers[_FREE]] = label
+        numbers[_FREE] += 1
+        if parent[label] != label:
+            continue
+        numbers[_CLOSED] += 1
+        if row[N] < min_pixels:
+            numbers[_TOO_SMALL] += 1
+        elif row[N] > max_pixels:
+            numbers[_TOO_LARGE] += 1
+        else:
+            out[n_out] = row
+            n_out += 1
+    numbers[_OPEN] = n_open
+    return n_out
 
 
 @njit(cache=True, nogil=True)

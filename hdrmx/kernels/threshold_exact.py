@@ -70,7 +70,7 @@ def dispersed(frame, place, test, marked, without, sums, found):
                     row, wanted = i, _take(words, i, a, reach)
                     _fill(frame, area, valid, left_out, limit, row, reach, a, block)
                     while wanted != bits.ZERO:
-                        tested += np.int64(count_ones(wanted))
+                        tested += int(count_ones(wanted))
                         at = place.first + row * place.width + a
                         passed = _test_row(frame, at, wanted, limit, limits, spread, block)
                         _put_window(found, row, a, passed)
@@ -112,7 +112,7 @@ def outstanding(frame, place, test, foreground, bright, sums, found):
                     row, wanted = i, _take(words, i, a, reach)
                     _fill(frame, area, valid, left_out, limit, row, reach, a, block)
                     while wanted != bits.ZERO:
-                        tested += np.int64(count_ones(wanted))
+                        tested += int(count_ones(wanted))
                         at = place.first + row * place.width + a
                         passed = _stand_out(frame, at, wanted, limits, reach, block)
                         _put_window(found, row, a, passed)

@@ -128,18 +128,19 @@ def lines_of(params: FindSpots, gain: float) -> tuple[npt.NDArray[np.int64], flo
     best_slope : for a local mean mu the line with a slope near best_slope + 2 mu is the tightest
     """
     rows: list[tuple[int, int, int, int]] = []
-    best = _proportional(params, gain)[1][-1]
-    slope = max(1, round(float(best)))
+    m, c = _proportional(params, gain)
+    best = float(c[-1])
+    slope = max(1, round(best))
     while True:
-        line = _line(params, gain, slope, 16)
+        line = _line(m, c, slope, 16)
         bits = 16 if line else 32
-        line = line or _line(params, gain, slope, 32)
+        line = line or _line(m, c, slope, 32)
         if line is None:
             break
         rows.append((*line, bits))
         slope += max(1, slope // 32)
     rows.append((slope, 0, 0, 0))
-    return np.array(rows, np.int64), float(best)
+    return np.array(rows, np.int64), best
 
 
 def _proportional(params: FindSpots, gain: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -148,9 +149,8 @@ def _proportional(params: FindSpots, gain: float) -> tuple[npt.NDArray[np.float6
     return m, gain * (m - 1.0 + params.sigma_background * np.sqrt(2.0 * (m - 1.0))) / m
 
 
-def _line(params: FindSpots, gain: float, slope: int, bits: int) -> Line | None:
-    """The line of a slope, or None where its sums don't fit that many bits."""
-    m, c = _proportional(params, gain)
+def _line(m: npt.NDArray[np.float64], c: npt.NDArray[np.float64], slope: int, bits: int) -> Line | None:
+    """The line of a slope, or None where its sums don't fit that many bits; m and c of `_proportional`."""
     window = int(m[-1])
     if slope > c.min() * (1.0 - 1e-6):
         drop = float((m / 4.0 * np.maximum(0.0, slope - c) ** 2).max())

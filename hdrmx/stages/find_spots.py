@@ -34,9 +34,9 @@ from hdrmx.stages.strong_pixels import (
     strong_in_events,
 )
 
-# A frame whose chunk has fewer bits than this per pixel is read as events: faster on either side of it, and known
-# before the frame is decoded.
-SPARSE_BITS_PER_PIXEL = 1.2
+# A frame whose chunk has fewer bits per pixel than this is read as events (by bytes of a pixel). The chunk's size tells
+# the density before the frame is decoded, and leaves the choice to the frame alone, whatever thread it falls to.
+SPARSE_BITS_PER_PIXEL = {1: 1.1, 2: 1.1, 4: 1.6}
 MIN_PIXELS = {"pixel-array": 3}
 MIN_PIXELS_OTHERWISE = 6
 _AHEAD = 4  # frames in work for each thread: enough to keep them busy, few enough to keep memory flat
@@ -202,7 +202,8 @@ class _StrongPixelFinder:
     def _is_sparse(self, frame: Frame, threshold: Threshold, n_bytes: int) -> bool:
         if self._params.kernel == "dense" or not threshold.takes_events:
             return False
-        few = can_decode_events(frame) and 8 * n_bytes < SPARSE_BITS_PER_PIXEL * threshold.mask.size
+        limit = SPARSE_BITS_PER_PIXEL[frame.dtype.itemsize] * threshold.mask.size
+        few = can_decode_events(frame) and 8 * n_bytes < limit
         return self._params.kernel == "sparse" or few
 
     def _prepare(self, frame: Frame) -> Threshold:

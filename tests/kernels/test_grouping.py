@@ -141,4 +141,4 @@ def test_memory_is_of_the_open_spots_only():
         frame = (rng.random((50, 50)) < 0.05).astype(int)
         n += len(grouper.add(k, *pixels_of(frame), np.array([0, frame.sum()])))
     assert n > 10_000
-    assert len(grouper._rows) <= 1024
+    assert len(grouper._state.rows) <= 1024
