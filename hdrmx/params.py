@@ -279,6 +279,53 @@ class Symmetry(Settings):
 
 
 @dataclass(frozen=True)
+class Scale(Settings):
+    """What varied between equivalent observations: scale, decay, absorption; outliers; true errors."""
+
+    model: str = param(
+        "auto",
+        "smooth along the scan, or one scale and B of each sweep; auto: the latter below 1 degree",
+        choices=("auto", "physical", "kb"),
+    )
+    scale_interval_deg: float | None = param(
+        None, "distance of the points of the scale; auto: by width", unit="deg", low=0.01
+    )
+    decay_interval_deg: float | None = param(None, "distance of the points of B; auto: by width", unit="deg", low=0.01)
+    decay: bool = param(True, "let B change along the scan")
+    decay_restraint: float = param(0.1, "weight of B^2", unit="1/A^4", low=0)
+    absorption: str = param(
+        "auto",
+        "surface of absorption: how rugged it may be; auto: low for scans of more than 60 degrees, else off",
+        choices=("auto", "off", "low", "medium", "high"),
+    )
+    intensities: str = param(
+        "combine",
+        "by profile fit where weak and by summation where strong, or either alone",
+        choices=("combine", "profile", "sum"),
+    )
+    outlier_sigma: float = param(
+        6.0, "distance from the mean of its equivalents of an outlier; 0: none are rejected", unit="sigma", low=0
+    )
+    error_model: str = param(
+        "dials",
+        "a and b of a^2 (sigma^2 + (b I)^2): as DIALS finds and uses them, from the exact likelihood, or 1 and 0",
+        choices=("dials", "exact", "none"),
+    )
+    min_expected: float = param(25.0, "least mean intensity of what the error model is found from", low=0)
+    min_partiality: float = param(0.4, "least recorded fraction of a reflection", low=0, high=1)
+    fit_partiality: float = param(0.95, "least recorded fraction of what is fitted", low=0, high=1)
+    min_i_over_sigma: float = param(-5.0, "least I/sigma of an observation")
+    d_min: float | None = param(None, "highest resolution scaled", unit="A", low=0)
+    d_max: float | None = param(None, "lowest resolution scaled", unit="A", low=0)
+    fit_observations: int = param(200_000, "observations, in whole groups, that the model is fitted to; 0: all", low=0)
+    tolerance: float = param(1e-5, "relative change of the target at which a fit ends", low=1e-12, high=0.1)
+    max_steps: int = param(50, "most steps of a fit", low=1)
+    consistent_indexing: bool = param(
+        True, "where the lattice allows several, bring the sweeps to one choice of indices"
+    )
+
+
+@dataclass(frozen=True)
 class Merge(Settings):
     """Merged intensities, amplitudes, and figures of their quality."""
 
@@ -301,6 +348,7 @@ class Params:
     predict: Predict = field(default_factory=Predict)
     integrate: Integrate = field(default_factory=Integrate)
     symmetry: Symmetry = field(default_factory=Symmetry)
+    scale: Scale = field(default_factory=Scale)
     merge: Merge = field(default_factory=Merge)
 
 

@@ -1,0 +1,213 @@
+"""The model of scales: C(phi) exp(B(phi) / 2d^2) A(s0, s1) for each sweep.
+
+C and B change smoothly along the scan; A is 1 + sum of P_lm [Y_lm(-s0) + Y_lm(s1)] / 2 with directions in the frame
+of the crystal, in which absorption stays as the crystal turns. A narrow wedge has one C and one B (the model KB).
+After Evans & Murshudov (2013) Acta Cryst. D69, 1204-1214, Katayama (1986) Acta Cryst. A42, 19-23, Blessing (1995)
+Acta Cryst. A51, 33-38 and Beilsten-Edmands et al. (2020) Acta Cryst. D76, 385-399; spacings and restraints are those
+of DIALS 3.12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hdrmx.indexing.reciprocal import laboratory_rotations
+from hdrmx.kernels.harmonics import add_harmonics, number_of_harmonics
+from hdrmx.kernels.scaling import Design
+from hdrmx.models import Geometry
+from hdrmx.params import Scale
+from hdrmx.refinement.smoother import Smoother
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+# scans narrower than the first: degrees between the points of C and of B
+SPACINGS_DEG = ((5.0, 1.0, 1.5), (10.0, 2.0, 3.0), (25.0, 4.0, 5.0), (90.0, 8.0, 10.0), (np.inf, 15.0, 20.0))
+NARROWEST_DEG = 1.0  # below, one C and one B
+ABSORPTION_FROM_DEG = 60.0  # "auto" corrects absorption of wider scans
+SURFACES = {"low": (4, 5e5), "medium": (6, 5e4), "high": (6, 5e3)}  # highest degree, weight of the restraint
+
+
+@dataclass(frozen=True)
+class SweepModel:
+    """Parameters of one sweep: those of C, then of B, then of A. `first` counts through all sweeps."""
+
+    first: int
+    scale: Smoother
+    decay: Smoother | None
+    l_max: int
+    surface_weight: float
+    decay_weight: float
+
+    @property
+    def n_scale(self) -> int:
+        return self.scale.n_samples
+
+    @property
+    def n_decay(self) -> int:
+        return self.decay.n_samples if self.decay else 0
+
+    @property
+    def n_surface(self) -> int:
+        return number_of_harmonics(self.l_max)
+
+    @property
+    def n(self) -> int:
+        return self.n_scale + self.n_decay + self.n_surface
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.first, self.first + self.n)
+
+    def parts(self, parameters: Floats) -> tuple[Floats, Floats, Floats]:
+        """Its parameters of C, B and A, as views, of those of all sweeps."""
+        own = parameters[self.columns]
+        return own[: self.n_scale], own[self.n_scale : self.n_scale + self.n_decay], own[self.n_scale + self.n_decay :]
+
+
+@dataclass(frozen=True)
+class Model:
+    """All sweeps."""
+
+    sweeps: tuple[SweepModel, ...]
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(s.n for s in self.sweeps)
+
+    @property
+    def n_terms(self) -> int:
+        """Harmonics of every sweep that has a surface."""
+        return max((s.n_surface for s in self.sweeps), default=0)
+
+    def start(self) -> Floats:
+        """Parameters that scale nothing."""
+        values = np.zeros(self.n_parameters)
+        for sweep in self.sweeps:
+            sweep.parts(values)[0][:] = 1.0
+        return values
+
+    def restraints(self) -> Floats:
+        """(p,) weights of the squares of parameters."""
+        weights = np.zeros(self.n_parameters)
+        for sweep in self.sweeps:
+            _, decay, surface = sweep.parts(weights)
+            decay[:], surface[:] = sweep.decay_weight, sweep.surface_weight
+        return weights
+
+    def free_directions(self, parameters: Floats) -> Floats:
+        """(p, k) orthonormal directions that change no intensity relative to another: of all C and of all B."""
+        directions = np.zeros((self.n_parameters, 2))
+        for sweep in self.sweeps:
+            sweep.parts(directions[:, 0])[0][:] = sweep.parts(parameters)[0]
+            sweep.parts(directions[:, 1])[1][:] = 1.0
+        lengths = np.linalg.norm(directions, axis=0)
+        return directions[:, lengths > 0] / lengths[lengths > 0]
+
+    def multiplied(self, parameters: Floats, factor: float) -> Floats:
+        """Parameters whose scales are all `factor` times as large."""
+        new = parameters.copy()
+        for sweep in self.sweeps:
+            sweep.parts(new)[0][:] *= factor
+        return new
+
+
+def make_model(geometries: Sequence[Geometry], params: Scale) -> Model:
+    """A model of sweeps as wide as theirs; a still has one C and one B."""
+    sweeps, first = [], 0
+    for geometry in geometries:
+        sweep = _sweep_model(first, geometry, params)
+        sweeps.append(sweep)
+        first += sweep.n
+    return Model(tuple(sweeps))
+
+
+def _sweep_model(first: int, geometry: Geometry, params: Scale) -> SweepModel:
+    scan = geometry.scan
+    width = abs(float(np.degrees(scan.width_rad))) * scan.n_frames if scan is not None else 0.0
+    begin, end = (float(scan.first), float(scan.first + scan.n_frames)) if scan is not None else (0.0, 1.0)
+    is_smooth = params.model == "physical" or (params.model == "auto" and width >= NARROWEST_DEG)
+    if not is_smooth or width == 0.0:
+        constant = Smoother(begin, end, 0)
+        return SweepModel(first, constant, constant if params.decay else None, 0, 0.0, params.decay_restraint)
+    _, of_scale, of_decay = next(row for row in SPACINGS_DEG if width < row[0])
+    scale = Smoother(begin, end, _intervals(width, params.scale_interval_deg or of_scale))
+    decay = Smoother(begin, end, _intervals(width, params.decay_interval_deg or of_decay)) if params.decay else None
+    level = params.absorption
+    if level == "auto":
+        level = "low" if width > ABSORPTION_FROM_DEG else "off"
+    if geometry.goniometer is None:
+        level = "off"
+    l_max, weight = SURFACES.get(level, (0, 0.0))
+    return SweepModel(first, scale, decay, l_max, weight, params.decay_restraint)
+
+
+def _intervals(width: float, spacing: float) -> int:
+    if width < 2 * spacing:
+        return 1 if width <= spacing else 2
+    return max(int(width / (spacing + 1e-5)) + 1, 3)
+
+
+def crystal_directions(geometry: Geometry, frame: Floats, s1: Floats) -> tuple[Floats, Floats]:
+    """Unit vectors (n, 3) towards the source and along the diffracted ray, in the frame of the crystal."""
+    assert geometry.scan is not None
+    assert geometry.goniometer is not None
+    inverse = np.swapaxes(laboratory_rotations(geometry.goniometer, geometry.scan.angle_rad(frame)), 1, 2)
+    source = -np.asarray(geometry.beam.direction)
+    out = s1 / np.linalg.norm(s1, axis=1)[:, None]
+    return inverse @ source, np.einsum("nij,nj->ni", inverse, out)
+
+
+def make_design(
+    model: Model,
+    geometries: Sequence[Geometry],
+    sweep: npt.NDArray[np.int32],
+    frame: Floats,
+    d: Floats,
+    s1: Floats,
+    *,
+    local: bool = False,
+) -> Design:
+    """How the parameters bear on observations.
+
+    Parameters
+    ----------
+    sweep : (n,) sweep of each, in any order
+    frame : (n,) where along its scan
+    d : (n,) A
+    s1 : (n, 3) diffracted rays, laboratory frame
+    local : count parameters from each sweep's first instead of from that of all sweeps
+    """
+    n = len(sweep)
+    out = Design(
+        np.zeros(n, np.int32),
+        np.zeros((n, 3)),
+        np.zeros(n, np.int32),
+        np.zeros((n, 3)),
+        np.full(n, -1, np.int32),
+        np.zeros((n, model.n_terms)),
+    )
+    order = np.argsort(sweep, kind="stable")
+    limits = np.searchsorted(sweep[order], np.arange(len(model.sweeps) + 1))
+    for number, (own, geometry) in enumerate(zip(model.sweeps, geometries)):
+        rows = order[limits[number] : limits[number + 1]]
+        if not len(rows):
+            continue
+        first = 0 if local else own.first
+        at, out.scale_weight[rows] = own.scale.weights(frame[rows])
+        out.scale_at[rows] = at + first
+        if own.decay is not None:
+            at, weight = own.decay.weights(frame[rows])
+            out.decay_at[rows] = at + first + own.n_scale
+            out.decay_weight[rows] = weight / (2.0 * d[rows] ** 2)[:, None]
+        if own.l_max:
+            out.surface_at[rows] = first + own.n_scale + own.n_decay
+            harmonics = np.zeros((len(rows), own.n_surface))
+            for directions in crystal_directions(geometry, frame[rows], s1[rows]):
+                add_harmonics(np.ascontiguousarray(directions), own.l_max, 0.5, harmonics)
+            out.surface[rows] = harmonics
+    return out
