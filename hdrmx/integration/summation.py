@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import erfcx
+from scipy.special import gammaincc
 
 from hdrmx.integration.profile_model import Floats
 from hdrmx.kernels import integrate_sum as s
 
 SHELL_REFLECTIONS = 200
-_VARIANCE_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -55,19 +54,23 @@ def expected_intensity(value: Floats, partiality: Floats, d: Floats) -> Floats:
 
 
 def believed(value: Floats, variance_0: Floats, variance_1: Floats, expected: Floats) -> Floats:
-    """(n,) posterior mean of the true intensity J: a Gaussian of variance `variance_0 + J variance_1` about `value`,
-    and Wilson's exponential prior (acentric) of mean `expected`.
+    """(n,) posterior mean of the true intensity J, given an estimate of it of variance `variance_0 + J variance_1`.
 
-    After French & Wilson (1978) Acta Cryst. A34, 517-525. Never negative, so a variance made from it never is 0.
+    The estimate is taken for Poisson counts: (value / k + B) about J / k + B with k = variance_1, B = variance_0 / k^2,
+    which is exact for summation. The prior is Wilson's for acentric reflections (exponential, of mean `expected`) times
+    Jeffreys' for a Poisson mean, so J + k B is of a gamma distribution cut off below k B. Never negative: a variance
+    made from it is never 0. In the manner of French & Wilson (1978) Acta Cryst. A34, 517-525, whose counts are Gaussian.
     """
-    mean = np.maximum(value, expected)
-    for _ in range(_VARIANCE_ROUNDS):
-        variance = variance_0 + mean * variance_1
-        sigma = np.sqrt(np.maximum(variance, 1e-12))
-        centre = value - variance / np.maximum(expected, 1e-12)
-        # of a Gaussian cut off at 0: centre + sigma * density / integral
-        mean = centre + sigma * np.sqrt(2.0 / np.pi) / erfcx(-centre / (np.sqrt(2.0) * sigma))
-    return np.asarray(np.maximum(mean, 0.0))
+    k = np.maximum(variance_1, 1e-12)
+    base = variance_0 / k**2
+    counts = np.maximum(np.nan_to_num(value) / k + base, 0.0)
+    rate = 1.0 + k / np.maximum(expected, 1e-12)
+    norm = gammaincc(counts + 0.5, rate * base)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = (counts + 0.5) / rate * gammaincc(counts + 1.5, rate * base) / norm
+        far_below = base + 1.0 / (rate - counts / base)  # an exponential from the cut on
+    total = np.where(norm > 1e-200, total, far_below)
+    return np.where(np.isfinite(value), np.maximum(k * (total - base), 0.0), np.nan)
 
 
 def sum_variance(found: Summed, partiality: Floats, expected: Floats) -> Floats:

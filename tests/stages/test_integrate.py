@@ -56,12 +56,12 @@ def errors(c: Case, table: pd.DataFrame, kind: str) -> tuple[np.ndarray, np.ndar
 def test_intensities_are_unbiased_and_sigmas_calibrated(mean, background, kind):
     found = []
     for seed in range(2):
-        c = case(mean, background, seed, intensity=np.array([mean]))
+        c = case(mean, background, seed, intensity=np.array([mean]))  # all alike
         found.append(errors(c, run(c).table, kind))
     error, sigma = (np.concatenate(part) for part in zip(*found))
     assert len(error) > 500
     assert abs(error.mean()) < 4 * error.std() / np.sqrt(len(error))
-    assert 0.8 < np.mean((error / sigma) ** 2) < 1.25
+    assert 0.8 < np.mean(error**2) / np.mean(sigma**2) < 1.25
 
 
 @pytest.mark.parametrize("kind", ["sum", "prf"])
@@ -290,3 +290,17 @@ def test_predictions_that_cannot_be_are_refused(usual: Case):
         predict([crystal((400.0, 400.0, 400.0, 90.0, 90.0, 90.0))], *args, Predict(d_min=0.5))
     with pytest.raises(InputError, match="no reflection falls"):
         predict([usual.crystal], *args, Predict(d_min=60.0))
+
+
+def test_pulls_of_wilsons_intensities_are_of_variance_one_in_every_bin():
+    cases = [case(25.0, 0.1, seed) for seed in range(4)]
+    for kind in ("sum", "prf"):
+        parts = [errors(c, run(c).table, kind) for c in cases]
+        whole = [(c.predicted["partiality"] > 0.99).to_numpy() for c in cases]
+        error, sigma = (np.concatenate(p) for p in zip(*parts))
+        kept = [w & np.isfinite(run(c).table[f"{kind}_value"]).to_numpy() for c, w in zip(cases, whole)]
+        true = np.concatenate([c.intensity[k] for c, k in zip(cases, kept)])
+        for low, high in ((2, 8), (8, 20), (20, 50), (50, 200)):
+            pull = (error / sigma)[(true >= low) & (true < high)]
+            assert len(pull) > 150
+            assert 0.78 < pull.var() < 1.28, f"{kind} {low}-{high}: {pull.var()}"
