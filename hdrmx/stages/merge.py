@@ -167,15 +167,9 @@ def _merged_table(
     d = spacings(equivalents.hkl, cell)
     columns |= {"d": d, "centric": centric, "epsilon": equivalents.epsilon}
     columns |= {"n": both.n, "intensity": both.intensity, "sigma": both.sigma}
-    sides = (
-        ("plus", mates.n[0::2], mates.intensity[0::2], mates.sigma[0::2]),
-        (
-            "minus",
-            np.where(centric, mates.n[0::2], mates.n[1::2]),
-            np.where(centric, mates.intensity[0::2], mates.intensity[1::2]),
-            np.where(centric, mates.sigma[0::2], mates.sigma[1::2]),
-        ),
-    )
+    sides = [
+        (name, mates.n[at::2], mates.intensity[at::2], mates.sigma[at::2]) for at, name in enumerate(("plus", "minus"))
+    ]
     prior = equivalents.epsilon * local_mean(d, both.intensity / equivalents.epsilon, params.wilson_reflections)
     notes: tuple[str, ...] = ()
     if not np.isfinite(prior).all():
