@@ -98,7 +98,7 @@ def chart(
     low = y_ticks[0][0] if y_range[0] is None else y_range[0]
     high = y_ticks[-1][0] if y_range[1] is None else y_range[1]
     frame = Frame(x.range, (low, high), width, height)
-    x_ticks = nice_ticks(*x.range, most=max(width // 90, 3)) if x.ticks is None else x.ticks
+    x_ticks = nice_ticks(*x.range, most=max(width // 90, 5)) if x.ticks is None else x.ticks
     drawn = "".join(_drawn(frame, x, s) for s in series)
     read = {
         "x": [round(v, 1) for v in frame.px(x.at).tolist()],

@@ -148,9 +148,9 @@
           c.moveTo(x + size, y);
           c.arc(x, y, size, 0, 6.3);
         } else {
-          const arm = size + 1;
-          c.moveTo(x - arm, y - arm); c.lineTo(x + arm, y + arm);
-          c.moveTo(x + arm, y - arm); c.lineTo(x - arm, y + arm);
+          const arm = size + 1, slant = group.mark === "cross" ? arm : 0;
+          c.moveTo(x - arm, y - slant); c.lineTo(x + arm, y + slant);
+          c.moveTo(x + slant, y - arm); c.lineTo(x - slant, y + arm);
         }
       }
       if (group.mark === "dot") { c.fillStyle = colour(group.colour); c.fill(); }

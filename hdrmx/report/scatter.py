@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from hdrmx.report.figures import BOTTOM, LEFT, RIGHT, TOP, Floats, Frame, axes_of, nice_ticks, polyline, runs
 
+MARKS = {"dot": "h0", "plus": "m-2.5 0h5m-2.5-2.5v5", "cross": "m-2-2l4 4m0-4l-4 4"}
 MANY = 1000  # from here on dots are small
 
 
 @dataclass(frozen=True)
 class Dots:
-    """Points of a scatter plot; `mark` is "dot" or "cross"."""
+    """Points of a scatter plot; `mark` is "dot", "plus" or "cross"."""
 
     name: str
     x: Floats
@@ -79,7 +80,7 @@ def _marks(frame: Frame, py: Callable[[Floats], Floats], plane: Plane, dots: Dot
     inside = (dots.x >= plane.x[0]) & (dots.x <= plane.x[1]) & (dots.y >= plane.y[0]) & (dots.y <= plane.y[1])
     at = np.column_stack([frame.px(dots.x[inside]), py(dots.y[inside])])
     tenths = np.unique(np.rint(at * 5).astype(np.int64) * 2, axis=0)  # to 0.2, each place once
-    shape = "h0" if dots.mark == "dot" else "m-2-2l4 4m0-4l-4 4"
+    shape = MARKS[dots.mark]
     d = "".join(f"M{u / 10:g} {v / 10:g}{shape}" for u, v in tenths.tolist())
     width = (1.8 if len(dots.x) > MANY else 3.5) if dots.mark == "dot" else 1.2
     kind = "dots" if dots.mark == "dot" else "crosses"

@@ -98,7 +98,8 @@ def spot_groups(run: Processed) -> list[tuple[str, npt.NDArray[np.bool_], str, s
         return [("spots", lattice < 0, "c0", "dot")]
     many = len(run.crystals) > 1
     named = [
-        (f"lattice {i + 1}" if many else "indexed", lattice == i, f"c{i % 5}", "dot") for i in range(len(run.crystals))
+        (f"lattice {i + 1}" if many else "indexed", lattice == i, f"c{i % 5}", "plus" if i % 2 else "dot")
+        for i in range(len(run.crystals))
     ]
     return [*named, ("not indexed", lattice < 0, "off", "cross")]
 
