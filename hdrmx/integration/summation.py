@@ -59,7 +59,7 @@ def believed(value: Floats, variance_0: Floats, variance_1: Floats, expected: Fl
     The estimate is taken for Poisson counts: (value / k + B) about J / k + B with k = variance_1, B = variance_0 / k^2,
     which is exact for summation. The prior is Wilson's for acentric reflections (exponential, of mean `expected`) times
     Jeffreys' for a Poisson mean, so J + k B is of a gamma distribution cut off below k B. Never negative: a variance
-    made from it is never 0. In the manner of French & Wilson (1978) Acta Cryst. A34, 517-525, whose counts are Gaussian.
+    made from it is never 0. In the manner of French & Wilson (1978) Acta Cryst. A34, 517-525, who take Gaussian errors.
     """
     k = np.maximum(variance_1, 1e-12)
     base = variance_0 / k**2
