@@ -27,6 +27,7 @@ START_B = 0.02
 N_BINS = 10
 CENTRE = 1.5  # sigma; the part of the normal-probability plot whose slope is a
 LEAST_I_OVER_VARIANCE = 0.85  # mean of a group that "dials" makes use of
+LEAST_INTENSITY = 1e-3  # of an observation that "dials" makes use of
 LEAST_A = 0.4  # of "dials"; below, a is held at 1
 LARGEST_B = 1.0
 TRIM = 5.0  # sigma; "exact" leaves out observations beyond, which happens by chance to 6 in 10 million
@@ -90,24 +91,31 @@ def find_error_model(kind: str, scatter: Scatter, min_expected: float) -> ErrorM
     nothing = ErrorModel(kind, 1.0, 0.0, 0, _bins(np.zeros(0), np.zeros(0), np.zeros(0)))
     if kind == "none":
         return nothing
-    chosen = _chosen(scatter, min_expected)
-    if np.count_nonzero(chosen) < FEWEST:
+    chosen = _strong_groups(scatter)
+    if kind == "exact":
+        chosen &= _largest_expected(scatter) > min_expected  # of a group as a whole: nothing is chosen by its error
+    plot = None if kind == "exact" else _DialsPlot(scatter, chosen, min_expected)
+    if (np.count_nonzero(chosen) if plot is None else len(plot.mean)) < FEWEST:
         return nothing
-    return _exact(scatter, chosen) if kind == "exact" else _dials(scatter, chosen)
+    return _exact(scatter, chosen) if plot is None else _dials(plot)
 
 
-def _chosen(scatter: Scatter, min_expected: float) -> Mask:
+def _strong_groups(scatter: Scatter) -> Mask:
     """Observations of groups of two or more that are strong enough for errors to be normal."""
     group, usable = scatter.group, scatter.usable
     n_groups = len(scatter.start) - 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(usable, scatter.intensity / scatter.variance, 0.0)
-        strength = np.bincount(group, ratio, n_groups) / np.bincount(group, usable, n_groups)
-    mean, _, n = scatter.means(scatter.variance, usable)
-    strong = np.nan_to_num(strength)[group] > LEAST_I_OVER_VARIANCE
-    expected = np.zeros(n_groups)  # decided for a group as a whole, so that nothing is chosen by its error
-    np.maximum.at(expected, group, np.where(usable, mean * scatter.scale, 0.0))
-    return usable & strong & (expected[group] > min_expected) & (n > 1)
+    ratio = np.where(usable, scatter.intensity / scatter.variance, 0.0)
+    n = np.bincount(group, usable, n_groups)
+    strength = np.bincount(group, ratio, n_groups) / np.maximum(n, 1)
+    return usable & (strength > LEAST_I_OVER_VARIANCE)[group] & (n > 1)[group]
+
+
+def _largest_expected(scatter: Scatter) -> Floats:
+    """Largest expected intensity, before scaling, of each observation's group."""
+    mean, _, _ = scatter.means(scatter.variance, scatter.usable)
+    expected = np.zeros(len(scatter.start) - 1)
+    np.maximum.at(expected, scatter.group, np.where(scatter.usable, mean * scatter.scale, 0.0))
+    return expected[scatter.group]
 
 
 def _exact(scatter: Scatter, used: Mask) -> ErrorModel:
@@ -156,13 +164,8 @@ def _exact_deviation(scatter: Scatter, used: Mask, variance: Floats) -> Floats:
     return np.where(used & (n > 1), deviation, 0.0)
 
 
-def _dials(scatter: Scatter, chosen: Mask) -> ErrorModel:
+def _dials(plot: _DialsPlot) -> ErrorModel:
     """a from the normal-probability plot and b from variances in bins of intensity, in turn."""
-    mean, _, _ = scatter.means(scatter.variance, chosen & (scatter.intensity > 1e-3))
-    mean, n = mean[chosen], scatter.means(scatter.variance, chosen)[2][chosen]
-    plot = _DialsPlot(
-        scatter.intensity[chosen], scatter.variance[chosen], scatter.scale[chosen], mean, n, scatter.group[chosen]
-    )
     a, b, before = 1.0, START_B, 0.0
     for _ in range(20):
         a *= plot.slope(a, b)
@@ -177,16 +180,23 @@ def _dials(scatter: Scatter, chosen: Mask) -> ErrorModel:
     else:
         a = 1.0
         b = plot.best_b(a)
-    return ErrorModel("dials", a, b, len(mean), _bins(plot.expected, plot.deviations(1.0, 0.0), plot.deviations(a, b)))
+    bins = _bins(plot.expected, plot.deviations(1.0, 0.0), plot.deviations(a, b))
+    return ErrorModel("dials", a, b, len(plot.mean), bins)
 
 
 class _DialsPlot:
-    def __init__(self, intensity: Floats, variance: Floats, scale: Floats, mean: Floats, n: Ints, group: Ints) -> None:
-        calm = _calm(intensity / scale, variance / scale**2, mean, n, group)
-        self.intensity, self.variance, self.scale = intensity[calm], variance[calm], scale[calm]
-        self.mean, self.n = mean[calm], n[calm]
+    """Deviations of the observations that DIALS would choose: one by one, the means being those of all."""
+
+    def __init__(self, scatter: Scatter, chosen: Mask, min_expected: float) -> None:
+        mean, _, _ = scatter.means(scatter.variance, scatter.usable)
+        chosen = chosen & (mean * scatter.scale > min_expected) & (scatter.intensity > LEAST_INTENSITY)
+        chosen &= _multiplicity(scatter.group, chosen) > 1
+        chosen &= _calm(scatter, mean, chosen)
+        self.n = _multiplicity(scatter.group, chosen)[chosen]
+        self.intensity, self.variance = scatter.intensity[chosen], scatter.variance[chosen]
+        self.scale, self.mean = scatter.scale[chosen], mean[chosen]
         self.expected = self.mean * self.scale
-        self.bin = _bin_of(self.expected)
+        self.bin = _bin_of(self.expected) if len(self.expected) else np.zeros(0, np.int64)
 
     def deviations(self, a: float, b: float) -> Floats:
         sigma = a * np.sqrt(self.variance + (b * self.intensity) ** 2) / self.scale
@@ -214,12 +224,23 @@ class _DialsPlot:
         return float(optimize.minimize_scalar(criterion, bounds=(0.0, LARGEST_B), method="bounded").x)
 
 
-def _calm(intensity: Floats, variance: Floats, mean: Floats, n: Ints, group: Ints) -> Mask:
+def _multiplicity(group: Ints, chosen: Mask) -> Ints:
+    """Chosen observations of each observation's group."""
+    return np.bincount(group, chosen, int(group.max()) + 1).astype(np.int64)[group]
+
+
+def _calm(scatter: Scatter, mean: Floats, chosen: Mask) -> Mask:
     """Observations of groups whose scatter isn't beyond all that errors could explain."""
-    n_groups = int(group.max()) + 1
-    scatter = np.bincount(group, (intensity - mean) ** 2, n_groups)[group] / np.maximum(n - 1, 1)
-    average = np.bincount(group, variance, n_groups)[group] / n
-    return scatter / average < max(50.0, float(mean.max()) / 40.0)
+    if not chosen.any():
+        return chosen
+    group, n_groups = scatter.group, len(scatter.start) - 1
+    n = np.bincount(group, chosen, n_groups)
+    square = np.where(chosen, (scatter.intensity / scatter.scale - mean) ** 2, 0.0)
+    variance = np.where(chosen, scatter.variance / scatter.scale**2, 0.0)
+    spread = np.bincount(group, square, n_groups) / np.maximum(n - 1, 1)
+    average = np.bincount(group, variance, n_groups) / np.maximum(n, 1)
+    limit = max(50.0, float(mean[chosen].max()) / 40.0)
+    return (spread < limit * average)[group] & chosen
 
 
 def _bin_of(expected: Floats) -> Ints:

@@ -157,9 +157,9 @@ class Run:
         return self.raw_variance + self._expected() ** 2 * self.log_variance
 
     def _scatter(self, variance: Floats) -> Scatter:
-        whole = getattr(self, "whole", np.ones(len(self.obs), bool))
-        usable = whole & ~self.outlier & (self.scale > LEAST_SCALE)
-        return Scatter(self.start_of, self.intensity, variance, self.scale, usable)
+        """Friedel mates apart, so that anomalous differences don't pass for errors."""
+        usable = ~self.outlier & (self.scale > LEAST_SCALE)
+        return Scatter(self.obs.groups.mate_start, self.intensity, variance, self.scale, usable)
 
     def _choose_groups(self) -> tuple[Ints, Ints]:
         """Rows that are fitted, whole groups of at least two, and the limits of these groups.
