@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hdrmx-profile
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "slow or dials"
