@@ -171,6 +171,7 @@ def _add(
     total: Floats,
 ) -> None:
     """Add one observation's W l l^T, W l and gradient."""
+    last = first + len(harmonics)
     for a in range(len(columns)):
         column, share = columns[a], strength * values[a]
         gradient[column] += slope * values[a]
@@ -178,23 +179,35 @@ def _add(
         for b in range(a, len(columns)):
             matrix[column, columns[b]] += share * values[b]
         if first >= 0:
-            _add_scaled(matrix[column, first:], share * stretch, harmonics, 0)
+            _add_scaled(matrix[column, first:last], share * stretch, harmonics)
     if first >= 0:
-        _add_scaled(gradient[first:], slope * stretch, harmonics, 0)
-        _add_scaled(total[first:], strength * stretch, harmonics, 0)
-        for a in range(len(harmonics)):
-            _add_scaled(matrix[first + a, first:], strength * stretch * stretch * harmonics[a], harmonics, a)
+        _add_scaled(gradient[first:last], slope * stretch, harmonics)
+        _add_scaled(total[first:last], strength * stretch, harmonics)
+        _add_square(matrix[first:last, first:last], strength * stretch * stretch, harmonics)
 
 
 @njit(cache=True, nogil=True)
-def _add_scaled(target: Floats, factor: float, values: Floats, begin: int) -> None:
-    for k in range(begin, len(values)):
+def _add_scaled(target: Floats, factor: float, values: Floats) -> None:
+    for k in range(len(values)):
         target[k] += factor * values[k]
 
 
 @njit(cache=True, nogil=True)
+def _add_square(target: Floats, factor: float, values: Floats) -> None:
+    """Add factor v v^T, upper half."""
+    for a in range(len(values)):
+        share = factor * values[a]
+        for b in range(a, len(values)):
+            target[a, b] += share * values[b]
+
+
+@njit(cache=True, nogil=True)
 def _subtract_square(matrix: Floats, total: Floats, touched: Rows, factor: float) -> None:
-    """Take factor t t^T from the upper half and clear t."""
+    """Take factor t t^T from the upper half and clear t, which is 0 but for the touched columns."""
+    if 2 * len(touched) > len(total):
+        _add_square(matrix, -factor, total)
+        total[:] = 0.0
+        return
     touched.sort()
     for a in range(len(touched)):
         share = factor * total[touched[a]]
@@ -283,7 +296,8 @@ def multiply(
             for a in range(n):
                 out[columns[a]] += share * values[a]
             if design.surface_at[i] >= 0:
-                _add_scaled(out[design.surface_at[i] :], share * stretch, design.surface[i], 0)
+                first = design.surface_at[i]
+                _add_scaled(out[first : first + design.surface.shape[1]], share * stretch, design.surface[i])
 
 
 @njit(cache=True, nogil=True)

@@ -86,9 +86,14 @@ class Scatter:
         return mean[group], total[group], n[group]
 
 
+def first_error_model(kind: str) -> ErrorModel:
+    """What is assumed until errors have been looked at."""
+    return ErrorModel(kind, 1.0, 0.0 if kind == "none" else START_B, 0, _bins(*[np.zeros(0)] * 3))
+
+
 def find_error_model(kind: str, scatter: Scatter, min_expected: float) -> ErrorModel:
     """Find a and b; 1 and 0 where there are too few observations. Time ~ observations (log of them for "dials")."""
-    nothing = ErrorModel(kind, 1.0, 0.0, 0, _bins(np.zeros(0), np.zeros(0), np.zeros(0)))
+    nothing = ErrorModel(kind, 1.0, 0.0, 0, _bins(*[np.zeros(0)] * 3))
     if kind == "none":
         return nothing
     chosen = _strong_groups(scatter)

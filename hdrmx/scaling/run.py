@@ -12,7 +12,7 @@ from hdrmx.kernels import scaling as kernels
 from hdrmx.models import Geometry
 from hdrmx.params import Scale
 from hdrmx.scaling.combine import PROFILE, SUM, choose_middle, combined
-from hdrmx.scaling.error_model import Scatter, find_error_model
+from hdrmx.scaling.error_model import Scatter, find_error_model, first_error_model
 from hdrmx.scaling.fit import Data, Fit, covariances, fit
 from hdrmx.scaling.model import make_design, make_model
 from hdrmx.scaling.observations import Observations
@@ -44,13 +44,13 @@ class Run:
         self.start_of, self.group = observations.groups.start, observations.groups.of_row
         self.middle = SUM if params.intensities == "sum" else PROFILE
         self.intensity, self.raw_variance = combined(observations.measured, self.middle)
-        self.variance = self.raw_variance
+        self.error_model = first_error_model(params.error_model)
+        self.variance = self._by_error_model()
         n = len(observations)
         self.scale, self.log_variance, self.outlier = np.ones(n), np.full(n, np.nan), np.zeros(n, bool)
         self.model = make_model(geometries, params)
         self.parameters = self.model.start()
         self.covariances: list[Floats] = []
-        self.error_model = find_error_model("none", self._scatter(self.raw_variance), params.min_expected)
         self.whole = observations.partiality >= params.fit_partiality
         if not self.whole.any():
             self.whole[:] = True
@@ -118,7 +118,7 @@ class Run:
             usable = self.whole & ~self.outlier & (self.scale > LEAST_SCALE)
             self.middle, table = choose_middle(self.obs.measured, self.group, len(self.obs.groups), self.scale, usable)
         self.intensity, self.raw_variance = combined(self.obs.measured, self.middle)
-        self.variance = self.raw_variance
+        self.variance = self._by_error_model()
         return table
 
     def find_errors(self) -> None:
