@@ -65,6 +65,7 @@
       this.look(Number(canvas.dataset.view));
       new ResizeObserver(() => this.draw()).observe(canvas);
       dark.addEventListener("change", () => this.draw());
+      this.draw(); // at once; the observer comes with the next layout
       if (!("turns" in canvas.dataset)) return;
       this.listen();
       this.turn(0.45, 0.3); // not quite along an axis, so that it is seen to have depth
