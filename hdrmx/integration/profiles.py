@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -15,9 +17,8 @@ from hdrmx.kernels import integrate_profile as kernel
 from hdrmx.kernels import integrate_sum as s
 from hdrmx.models import Geometry
 
-MOST_REFERENCES = 400  # of a block
-MOST_IN_CELL = 60
-FIRST_STEPS, LATER_STEPS, CELL_STEPS = 12, 3, 2
+MOST_REFERENCES = 300  # of a block
+FIRST_STEPS, LATER_STEPS = 12, 2
 FEWEST_STEADY = 200  # so many references stand on their own; fewer are helped out by the block before
 PRIOR_CELL = 3000.0  # photons' worth of the block's profile in that of a cell
 PRIOR_BLOCK = 20_000.0  # photons' worth of the last block's profile in that of a block
@@ -104,62 +105,68 @@ def learn(
     before: References,
     profile: ProfileModel,
     points: int,
+    run_all: Callable[[list[Callable[[], None]]], None],
 ) -> References:
     """Profiles of a block by expectation and maximisation of the likelihood of the pixels of `chosen`.
 
     The counts of a pixel are Poisson about background + intensity * profile, so what is learned is free of the
     blur by the pixels. `before` helps out with PRIOR_BLOCK photons, the block's own profile its cells with PRIOR_CELL.
+    `run_all` runs what is independent, in any order.
     """
     n_cells = len(before.across)
     if len(chosen) == 0:
         return References(before.across, before.along, before.whole, np.zeros(n_cells, np.int64))
     is_first = not before.n_reflections.any() and bool((before.across[0] == before.whole).all())
-    rows = _spread(chosen, MOST_REFERENCES)
-    learner = _Learner(block, sums, value, profile, points)
     steps, prior = (FIRST_STEPS, PRIOR_GAUSS) if is_first else (LATER_STEPS, PRIOR_BLOCK)
-    whole = learner.across(rows, before.whole, before.whole, prior, steps)
-    along = learner.along(rows, before.along[0], prior, 2 * steps)
-    across = np.empty_like(before.across)
-    for c in range(n_cells):
-        mine = _spread(chosen[cell[chosen] == c], MOST_IN_CELL)
-        across[c] = learner.across(mine, whole, whole, PRIOR_CELL, CELL_STEPS) if n_cells > 1 else whole
+    rows = _spread(chosen, MOST_REFERENCES)
+    base = np.maximum(sums[:, s.BACKGROUND], 1e-6)
+    learners = [_Cell(block, rows[cell[rows] == c], value, base, profile.sigma_b_rad, points) for c in range(n_cells)]
+    whole = before.whole
+    for _ in range(steps):
+        run_all([partial(learner.expect, whole) for learner in learners if len(learner.rows)])
+        gained = np.sum([learner.gained for learner in learners], axis=0)
+        exposed = np.sum([learner.exposed for learner in learners], axis=0)
+        whole = _maximise(gained, exposed, before.whole, prior, _ACROSS, np.ones_like(whole))
+    across = [_maximise(x.gained, x.exposed, whole, PRIOR_CELL, _ACROSS, np.ones_like(whole)) for x in learners]
+    along = _learn_along(block, rows, base[rows], before.along[0], prior, 2 * steps)
     counts = np.bincount(cell[chosen], minlength=n_cells)
-    return References(across, np.tile(along, (n_cells, 1)), whole, counts)
+    return References(np.array(across), np.tile(along, (n_cells, 1)), whole, counts)
+
+
+class _Cell:
+    """The references of one cell, with what they tell of each weight."""
+
+    def __init__(
+        self, block: Block, rows: npt.NDArray[np.int64], value: Floats, base: Floats, sigma_b: float, points: int
+    ) -> None:
+        self._block, self.rows, self._sigma_b, self._points = block, rows, sigma_b, points
+        self._intensity, self._background = value[rows], base[rows]
+        self.gained, self.exposed = np.zeros(kernel.NODES**2), np.zeros(kernel.NODES**2)
+        sides = block.box[rows, 3:6:2] - block.box[rows, 2:6:2] + 1
+        size = int(sides.prod(axis=1).max()) if len(rows) else 0
+        self._eps = np.empty(size), np.empty(size)
+
+    def expect(self, weights: Floats) -> None:
+        """Set `gained` and `exposed`, given weights; intensities and backgrounds get better on the way."""
+        b = self._block
+        self.gained[:], self.exposed[:] = 0.0, 0.0
+        boxes = (self.rows, b.ray, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels)
+        model = (self._sigma_b, self._points, self._intensity, self._background, weights)
+        kernel.learn_across(*boxes, *model, *self._eps, self.gained, self.exposed)
+
+
+def _learn_along(
+    b: Block, rows: npt.NDArray[np.int64], base: Floats, before: Floats, prior: float, steps: int
+) -> Floats:
+    weights = before
+    for _ in range(steps):
+        gained, exposed = np.zeros_like(weights), np.zeros_like(weights)
+        boxes = (rows, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels, b.frame, b.per_frame)
+        kernel.learn_along(*boxes, base, weights, gained, exposed)
+        weights = _maximise(gained, exposed, before, prior, _ALONG, _ALONG_FORM)
+    return weights
 
 
 def _spread(rows: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
     """At most so many of them, evenly spread."""
     return rows if len(rows) <= most else rows[np.arange(most) * len(rows) // most]
-
-
-class _Learner:
-    def __init__(self, block: Block, sums: Floats, value: Floats, profile: ProfileModel, points: int) -> None:
-        self._block, self._sums, self._value = block, sums, value
-        self._sigma_b, self._points = profile.sigma_b_rad, points
-        size = int((block.box[:, 3] - block.box[:, 2] + 1).max() * (block.box[:, 5] - block.box[:, 4] + 1).max())
-        self._eps = np.empty(size), np.empty(size)
-
-    def across(self, rows: npt.NDArray[np.int64], start: Floats, prior: Floats, weight: float, steps: int) -> Floats:
-        b = self._block
-        weights = start
-        intensity, background = self._value[rows].copy(), self._background(rows)
-        for _ in range(steps if len(rows) else 0):
-            gained, exposed = np.zeros_like(weights), np.zeros_like(weights)
-            boxes = (rows, b.ray, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels)
-            model = (self._sigma_b, self._points, intensity, background, weights)
-            kernel.learn_across(*boxes, *model, *self._eps, gained, exposed)
-            weights = _maximise(gained, exposed, prior, weight, _ACROSS, np.ones_like(weights))
-        return weights
-
-    def along(self, rows: npt.NDArray[np.int64], start: Floats, weight: float, steps: int) -> Floats:
-        b = self._block
-        weights = start
-        for _ in range(steps):
-            gained, exposed = np.zeros_like(weights), np.zeros_like(weights)
-            boxes = (rows, b.box, b.pixel_at, b.voxel_at, b.foreground, b.voxels, b.frame, b.per_frame)
-            kernel.learn_along(*boxes, self._background(rows), weights, gained, exposed)
-            weights = _maximise(gained, exposed, start, weight, _ALONG, _ALONG_FORM)
-        return weights
-
-    def _background(self, rows: npt.NDArray[np.int64]) -> Floats:
-        return np.maximum(self._sums[rows, s.BACKGROUND], 1e-6)

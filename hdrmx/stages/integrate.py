@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -40,7 +41,7 @@ SPARSE_BITS_PER_PIXEL = 0.8
 _AHEAD = 3  # frames in work for each thread
 # Least correlation with the last profile of a reflection that is to be learned from: else it holds a defect.
 MIN_CORRELATION = 0.5
-_CHUNK = 512  # reflections that a thread takes at a time
+_CHUNK = 128  # reflections that a thread takes at a time
 
 
 @dataclass(frozen=True)
@@ -289,7 +290,8 @@ class _Integrator:
         chosen = choose(value, np.sqrt(variance), self._partiality[rows], sums, self._params.reference_sigma)
         self._fit_rows(block, sums, fitted, expected, cell, self._last_references, chosen)
         chosen = chosen[fitted[chosen, fits.CORRELATION] >= MIN_CORRELATION]
-        profiles = learn(block, sums, value, chosen, cell, self._last_references, self._profile, self._points)
+        before, where = self._last_references, (self._profile, self._points)
+        profiles = learn(block, sums, value, chosen, cell, before, *where, self._run_all)
         self._last_references = profiles
         self.references.append(profiles)
         self._is_reference[rows][chosen] = True
@@ -337,12 +339,16 @@ class _Integrator:
 
     def _in_parts(self, n: int, do: Callable[[int, int], None]) -> None:
         """Run do(begin, end) over all rows, in as many threads as may be used."""
-        parts = [(a, min(a + _CHUNK, n)) for a in range(0, n, _CHUNK)]
-        if self._threads <= 1 or len(parts) == 1:
-            do(0, n)
+        size = n if self._threads <= 1 else _CHUNK
+        self._run_all([partial(do, a, min(a + size, n)) for a in range(0, n, size)])
+
+    def _run_all(self, tasks: list[Callable[[], None]]) -> None:
+        if self._threads <= 1 or len(tasks) == 1:
+            for task in tasks:
+                task()
             return
         with ThreadPoolExecutor(self._threads, thread_name_prefix="integrate") as pool:
-            for future in [pool.submit(do, a, b) for a, b in parts]:
+            for future in [pool.submit(task) for task in tasks]:
                 future.result()
 
     def _keep(self, rows: slice, **values: Floats) -> None:
