@@ -26,6 +26,7 @@ PRIOR_GAUSS = 100.0
 # Noise in many free weights, which can't be negative, would add up to tails: beyond so many sigma_b a profile depends
 # on the distance only, and beyond so many sigma_m it falls off as a Gaussian of TAIL sigma_m, of free height.
 FREE_ACROSS, FREE_ALONG, TAIL = 2.5, 2.5, 1.5
+UNLIKE, UNLIKE_SIGMA = 0.4, 8.0
 POINT_SPACING = 0.35  # of points within a pixel, in sigma_b
 
 
@@ -94,6 +95,18 @@ def choose(
     fair = np.flatnonzero(ratio >= 0.5 * reference_sigma)
     best = fair[np.argsort(-ratio[fair], kind="stable")][:FEWEST_STEADY]
     return np.sort(best)
+
+
+def is_unlike(value: Floats, variance: Floats, correlation: Floats, n_voxels: Floats) -> npt.NDArray[np.bool_]:
+    """Strong where it should be weak: a hot pixel or another defect within the foreground, rather than a reflection.
+
+    With r = I / sigma spread as the profile says over n voxels of equal noise, the correlation is about
+    sqrt(r^2 / (r^2 + n)); less than UNLIKE of that, with r > UNLIKE_SIGMA, can't be.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = value / np.sqrt(variance)
+        should_be = np.sqrt(r**2 / (r**2 + n_voxels))
+        return np.asarray((r > UNLIKE_SIGMA) & (correlation < UNLIKE * should_be))
 
 
 def learn(

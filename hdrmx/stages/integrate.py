@@ -23,7 +23,7 @@ from hdrmx.integration.background import KINDS
 from hdrmx.integration.blocks import Block, Claims, Shape, shape_of
 from hdrmx.integration.corrections import lorentz_polarization, quantum_efficiency
 from hdrmx.integration.profile_model import Floats, ProfileModel
-from hdrmx.integration.profiles import References, choose, gaussian, learn, points_in_pixel
+from hdrmx.integration.profiles import References, choose, gaussian, is_unlike, learn, points_in_pixel
 from hdrmx.integration.summation import believed, expected_intensity, is_overloaded, sum_variance, summed
 from hdrmx.kernels import integrate_profile as fits
 from hdrmx.kernels import integrate_sum as s
@@ -297,12 +297,14 @@ class _Integrator:
         self._is_reference[rows][chosen] = True
         fit = (block, sums, fitted, expected, cell, profiles)
         self._in_parts(len(block), lambda a, b: self._fit_rows(*fit, np.arange(a, b)))
+        of_b, of_i = fitted[:, fits.VARIANCE_B], fitted[:, fits.VARIANCE_I]
+        variance = of_b + of_i * believed(fitted[:, fits.VALUE], of_b, of_i, expected)
         fails = (fitted[:, fits.FRACTION] < self._params.min_profile) | (
             sums[:, s.N_BACKGROUND] < self._params.min_background_px
         )
+        fails |= is_unlike(fitted[:, fits.VALUE], variance, fitted[:, fits.CORRELATION], sums[:, s.N_VALID])
         result = np.where(fails, np.nan, fitted[:, fits.VALUE])
-        of_b, of_i = fitted[:, fits.VARIANCE_B], fitted[:, fits.VARIANCE_I]
-        self._keep(rows, prf=result, prf_var=of_b + of_i * believed(result, of_b, of_i, expected))
+        self._keep(rows, prf=result, prf_var=variance)
         return len(chosen)
 
     def _sum_part(self, block: Block, sums: Floats, begin: int, end: int) -> None:

@@ -167,6 +167,16 @@ def test_overloads_are_flagged(usual: Case):
     assert run(usual, frames=packed(stack)).table["flags"][at] & flags.OVERLOADED
 
 
+def test_a_hot_pixel_is_no_reflection(usual: Case, usual_result: Integrated):
+    stack = usual.stack.copy()
+    row = usual.predicted[usual.predicted["partiality"] > 0.99].iloc[5]
+    stack[:, int(row["slow"]) + 2, int(row["fast"])] = 300
+    result = run(usual, frames=packed(stack))
+    assert result.table["flags"][row.name] & flags.FAILED_PROFILE
+    assert result.counts["failed_profile"] < usual_result.counts["failed_profile"] + 8
+    assert not (usual_result.table["flags"][row.name] & flags.FAILED_PROFILE)
+
+
 def test_neighbours_are_kept_apart():
     """Boxes of twice the spread: foregrounds meet."""
     c = case(100.0, 0.2, 2, n_sigma=3.0)
