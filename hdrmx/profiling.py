@@ -126,7 +126,7 @@ class _Run:
                 write(stage, results)
 
         with self.recorder(COMPILE, SETUP):
-            warm_up(source.dtype)
+            warm_up(source.dtype, keep_pixels=params.find_spots.keep_pixels)
         with _terminate_as_interrupt(), progress(source) as watched, self.sampler or contextlib.nullcontext():
             try:
                 process(

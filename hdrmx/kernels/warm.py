@@ -13,12 +13,13 @@ from hdrmx.frames import Codec, Frame
 SHAPE = (16, 80)
 
 
-def warm_up(dtype: npt.DTypeLike) -> dict[str, float]:
+def warm_up(dtype: npt.DTypeLike, *, keep_pixels: bool = False) -> dict[str, float]:
     """Run the kernels of spot finding once on tiny frames of this dtype, along the paths that real frames take.
 
     Parameters
     ----------
     dtype : of the frames: uint8, uint16, uint32 or int32
+    keep_pixels : with the kernel that this setting needs
 
     Returns
     -------
@@ -36,7 +37,7 @@ def warm_up(dtype: npt.DTypeLike) -> dict[str, float]:
         begin = time.perf_counter()
         load = partial(np.asarray, payload)
         frames = [Frame(k, SHAPE, np.dtype(dtype), codec, load, "warm-up") for k in range(2)]
-        find_spots(frames, mask, where, FindSpots(kernel=kernel))
+        find_spots(frames, mask, where, FindSpots(kernel=kernel, keep_pixels=keep_pixels))
         seconds[name] = time.perf_counter() - begin
     return seconds
 
