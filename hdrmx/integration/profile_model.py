@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import ndtr
 
 from hdrmx.errors import InputError
 from hdrmx.models import Geometry
@@ -22,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 MIN_ZETA = 0.05
 FEWEST_SPOTS = 10
 _EXACT_FRAMES = 3  # up to so many frames, a spot's centroid and variance tell how its counts divide over them
+_MOSTLY = 0.9  # where so many are that short, the others are left out
+_LEAST_COUNTS = 3.0
 _MOST_FRAMES = 64  # of a spot that tells of sigma_m
 _GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 
@@ -65,12 +68,16 @@ def kabsch_axes(s1: Floats, geometry: Geometry) -> KabschAxes:
     return KabschAxes(e1, e2, np.asarray(e1 @ geometry.goniometer.lab_axis))
 
 
-def fit_profile_model(refined: pd.DataFrame, geometry: Geometry, n_sigma: float = 3.0) -> ProfileModel:
+def fit_profile_model(
+    refined: pd.DataFrame, geometry: Geometry, n_sigma: float = 3.0, pixels: pd.DataFrame | None = None
+) -> ProfileModel:
     """sigma_b and sigma_m of the indexed strong spots.
 
     Parameters
     ----------
     refined : `tables.REFINED`; rows used in refinement count, or all indexed ones where those are too few
+    pixels : `tables.SPOT_PIXELS` of the same spots in the same order, if they were kept; without, what they tell is
+        recovered from the table
 
     Raises
     ------
@@ -82,13 +89,14 @@ def fit_profile_model(refined: pd.DataFrame, geometry: Geometry, n_sigma: float 
     given how the counts divide over frames. The sums over pixels are recovered from the centroids' variances
     (docs/integration.md). After Kabsch (2010), as used in DIALS.
     """
-    spots = _usable(refined, geometry)
+    numbered = refined.reset_index(drop=True)
+    spots = _usable(numbered, geometry)
     if len(spots) < FEWEST_SPOTS:
         what = f"{len(spots)} spots tell of the profile; {FEWEST_SPOTS} are needed"
         raise InputError("profile model", what, "find more spots, or check the refined model")
     s1 = observed_s1(*_seen(spots, geometry))
     sigma_b = float(np.sqrt(np.mean(divergence_squared(spots, s1, geometry))))
-    sigma_m = _sigma_m(spots, kabsch_axes(s1, geometry).zeta, geometry)
+    sigma_m = _sigma_m(spots, kabsch_axes(s1, geometry).zeta, geometry, pixels)
     if not (sigma_b > 0 and sigma_m > 0):
         raise InputError("profile model", "the spots have no width", "check that the frames hold counts, not a mask")
     return ProfileModel(sigma_b, sigma_m, n_sigma, len(spots))
@@ -157,22 +165,41 @@ def _across(v: Floats, unit: Floats) -> Floats:
     return v - np.einsum("ij,ij->i", v, unit)[:, None] * unit
 
 
-def _sigma_m(spots: pd.DataFrame, zeta: Floats, geometry: Geometry) -> float:
+def _sigma_m(spots: pd.DataFrame, zeta: Floats, geometry: Geometry, pixels: pd.DataFrame | None) -> float:
     scan = geometry.scan
     assert scan is not None
-    is_short = (spots["frame_max"] - spots["frame_min"] <= _EXACT_FRAMES).to_numpy()
-    if 2 * is_short.sum() >= len(spots):
-        spots, zeta = spots[is_short], zeta[is_short]
-    counts, first = counts_by_frame(spots)
+    if pixels is None:
+        is_short = (spots["frame_max"] - spots["frame_min"] <= _EXACT_FRAMES).to_numpy()
+        if is_short.mean() > _MOSTLY:
+            spots, zeta = spots[is_short], zeta[is_short]
+        counts, first = counts_by_frame(spots)
+    else:
+        counts, first = _counted_by_frame(spots, pixels)
     width = abs(scan.width_rad)
     tau = (first - spots["frame_calc"].to_numpy()) * width  # from the predicted angle to the spot's first frame
     return most_likely_sigma_m(counts, tau, np.abs(zeta), width)
 
 
+def _counted_by_frame(spots: pd.DataFrame, pixels: pd.DataFrame) -> tuple[Floats, Floats]:
+    """As `counts_by_frame`, from the pixels; the index of `spots` is the number of each spot."""
+    first = spots["frame_min"].to_numpy()
+    n = np.minimum(spots["frame_max"].to_numpy() - first, _MOST_FRAMES)
+    row_of = np.full(int(max(spots.index.max(), pixels["spot"].max())) + 1, -1)
+    row_of[spots.index.to_numpy()] = np.arange(len(spots))
+    row = row_of[pixels["spot"].to_numpy()]
+    at = pixels["frame"].to_numpy() - first[row]
+    kept = (row >= 0) & (at >= 0) & (at < _MOST_FRAMES)
+    k = np.arange(int(n.max()))
+    counts = np.where(k < n[:, None], 0.0, np.nan)
+    np.add.at(counts, (row[kept], at[kept]), pixels["count"].to_numpy()[kept])
+    return counts, first.astype(float)
+
+
 def counts_by_frame(spots: pd.DataFrame) -> tuple[Floats, Floats]:
     """((n, m) counts in the spot's frames one after the other, NaN beyond its last; (n,) its first frame).
 
-    Up to three frames, centroid and variance tell them exactly; a longer spot is taken to be Gaussian.
+    Up to three frames, centroid and variance tell them exactly. A longer spot is taken to be Gaussian, with a few
+    counts in every frame, without which it would be shorter.
     """
     first = spots["frame_min"].to_numpy(float)
     n = np.minimum(spots["frame_max"].to_numpy() - spots["frame_min"].to_numpy(), _MOST_FRAMES)
@@ -180,19 +207,30 @@ def counts_by_frame(spots: pd.DataFrame) -> tuple[Floats, Floats]:
     mean = spots["frame"].to_numpy() - first - 0.5
     freedom = total**2 - sum_of_squares(spots)
     variance = np.maximum(spots["frame_var"].to_numpy() - 1.0 / 12.0, 0.0) * freedom / total
-    k = np.arange(max(int(n.max()), 1))
-    spread = np.sqrt(np.maximum(variance - 1.0 / 12.0, 0.04))
-    share = np.exp(-0.5 * ((k[None, :] - mean[:, None]) / spread[:, None]) ** 2)
-    share /= np.sum(np.where(k < n[:, None], share, 0.0), axis=1, keepdims=True)
-    if len(k) > 1:
+    share = _long_shares(mean, variance, n, total)
+    if share.shape[1] > 1:
         share[n == 2, :2] = np.column_stack([1.0 - mean, mean])[n == 2]
-    if len(k) > 2:
-        second = variance + mean**2
-        last = 0.5 * (second - mean)
+    if share.shape[1] > 2:
+        last = 0.5 * (variance + mean**2 - mean)
         three = np.clip(np.column_stack([1.0 - mean + last, mean - 2.0 * last, last]), 0.0, 1.0)
         share[n == 3, :3] = three[n == 3]
     share[n == 1, 0] = 1.0
-    return np.where(k < n[:, None], share * total[:, None], np.nan), first
+    return np.where(np.arange(share.shape[1]) < n[:, None], share * total[:, None], np.nan), first
+
+
+def _long_shares(mean: Floats, variance: Floats, n: npt.NDArray[np.int64], total: Floats) -> Floats:
+    """(spots, frames) of a Gaussian on a flat part of _LEAST_COUNTS a frame, with this mean and variance together."""
+    k = np.arange(max(int(n.max()), 1))
+    flat = np.minimum(_LEAST_COUNTS * n / total, 0.5)
+    middle = 0.5 * (n - 1)
+    of_flat = (n**2 - 1) / 12.0 + (middle - mean) ** 2
+    of_rest = np.maximum((variance - flat * of_flat) / (1.0 - flat) - 1.0 / 12.0, 0.04)
+    centre, spread = (mean - flat * middle) / (1.0 - flat), np.sqrt(of_rest)
+    edges = (np.arange(len(k) + 1)[None, :] - 0.5 - centre[:, None]) / spread[:, None]
+    inside = k < n[:, None]
+    rest = np.where(inside, np.diff(ndtr(edges), axis=1), 0.0)
+    rest /= np.maximum(rest.sum(axis=1, keepdims=True), 1e-300)
+    return np.where(inside, (flat / n)[:, None] + (1.0 - flat)[:, None] * rest, 0.0)
 
 
 def most_likely_sigma_m(counts: Floats, tau: Floats, zeta: Floats, width: float) -> float:
