@@ -1,0 +1,1 @@
+"""Symmetry of the crystal, from its lattice and its intensities."""

@@ -1,0 +1,85 @@
+"""Observations of a rotation scan of a crystal in a random orientation, on its reduced basis, with known symmetry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gemmi
+import numpy as np
+import pandas as pd
+from scipy.spatial.transform import Rotation
+
+from hdrmx.indexing.combine import reduce_lattice
+from hdrmx.merging.asu import group_equivalents
+from hdrmx.models import Crystal, Scan
+from hdrmx.refinement.symmetry import to_matrix
+
+Cell = tuple[float, float, float, float, float, float]
+WAVELENGTH_A = 1.0
+WIDTH_DEG = 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """`to_reduced`: h of the reduced basis = this @ h of the conventional cell."""
+
+    table: pd.DataFrame
+    crystal: Crystal
+    scan: Scan
+    to_reduced: np.ndarray
+
+
+def measured(
+    name: str, cell: Cell, *, d_min: float = 3.2, wedge_deg: float = 90.0, signal: float = 10.0, seed: int = 1
+) -> Case:
+    """Wilson's intensities with a B of 15 A^2, errors of counting + 5 %, a scale that drifts by 15 %.
+
+    `signal` is I/sigma of a mean reflection at low resolution. The axis is z and the beam travels along x.
+    """
+    rng = np.random.default_rng(seed)
+    group, unit = gemmi.SpaceGroup(name), gemmi.UnitCell(*cell)
+    hkl = _all_indices(group, unit, d_min)
+    found = group_equivalents(hkl, group)
+    normal = rng.normal(size=(len(found), 2)) ** 2
+    s2 = np.asarray(unit.calculate_1_d2_array(found.hkl))
+    true = np.where(found.is_centric, normal[:, 0], normal.sum(axis=1) / 2) * found.epsilon * np.exp(-15 * s2 / 2)
+    true[np.asarray(group.operations().systematic_absences(found.hkl), bool)] = 0
+    A = Rotation.random(random_state=int(rng.integers(1 << 31))).as_matrix() @ np.array(unit.frac.mat.tolist()).T
+    rows, phi = _crossings(hkl @ A.T, wedge_deg)
+    value, mean = true[found.group[rows]], true.mean()
+    sigma = np.sqrt((mean / signal) ** 2 + (0.05 * value) ** 2 + value * mean / signal**2)
+    scale = 1 + 0.15 * np.sin(phi + rng.uniform(0, 6))
+    centred = group.centred_to_primitive()
+    to_primitive = np.array(centred.rot).T / centred.DEN
+    reduced = reduce_lattice(A @ np.linalg.inv(to_primitive))
+    to_reduced = np.linalg.inv(reduced) @ A
+    table = pd.DataFrame(np.rint(hkl[rows] @ to_reduced.T).astype(np.int32), columns=list("hkl"))
+    table["intensity"] = (value + rng.normal(size=len(rows)) * sigma) * scale
+    table["sigma"], table["frame"] = sigma * scale, np.degrees(phi) / WIDTH_DEG
+    scan = Scan(0, round(wedge_deg / WIDTH_DEG), 0.0, float(np.radians(WIDTH_DEG)))
+    return Case(table, Crystal(to_matrix(reduced)), scan, to_reduced)
+
+
+def _all_indices(group: gemmi.SpaceGroup, unit: gemmi.UnitCell, d_min: float) -> np.ndarray:
+    spans = [np.arange(-int(length / d_min) - 1, int(length / d_min) + 2) for length in unit.parameters[:3]]
+    hkl = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.int32)
+    s2 = np.asarray(unit.calculate_1_d2_array(hkl))
+    shifts = hkl @ (np.array(group.operations().cen_ops) / gemmi.Op.DEN).T
+    return hkl[(s2 > 0) & (s2 < d_min**-2) & (np.abs(shifts - np.rint(shifts)) < 1e-6).all(axis=1)]
+
+
+def _crossings(s: np.ndarray, wedge_deg: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and angles at which reciprocal vectors meet the Ewald sphere within the wedge."""
+    rho, r2 = np.hypot(s[:, 0], s[:, 1]), (s**2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = -WAVELENGTH_A * r2 / 2 / rho
+    meets = np.abs(cosine) < 1
+    rows, angles = [], []
+    for sign in (1, -1):
+        phi = (sign * np.arccos(np.where(meets, cosine, 0.0)) - np.arctan2(s[:, 1], s[:, 0])) % (2 * np.pi)
+        for turn in range(int(wedge_deg // 360) + 1):
+            at = phi + turn * 2 * np.pi
+            inside = np.flatnonzero(meets & (at < np.radians(wedge_deg)))
+            rows.append(inside)
+            angles.append(at[inside])
+    return np.concatenate(rows), np.concatenate(angles)
