@@ -158,6 +158,10 @@ class _Integrator:
                 raise InputError("integration", f"{what} px; the mask has {mask.shape}", "give the frames' own mask")
         block_frames = max(ceil(np.radians(params.block_deg) / abs(scan.width_rad)), 1)
         self._shape: Shape = shape_of(predicted, geometry, profile, block_frames, params.block_voxels)
+        largest = int(self._shape.n_voxels.max())
+        if largest > params.block_voxels:
+            what = f"a reflection's box has {largest} pixels, more than block_voxels = {params.block_voxels}"
+            raise InputError("integration", what, "check the profile model, or raise predict.min_zeta")
         size = (self._shape.box[:, 3] - self._shape.box[:, 2] + 1).astype(np.int64)
         size *= self._shape.box[:, 5] - self._shape.box[:, 4] + 1
         self._corners = int(size.max())

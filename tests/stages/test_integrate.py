@@ -229,6 +229,8 @@ def test_two_panels_are_as_good_as_one():
 def test_frames_that_do_not_belong_are_refused(usual: Case):
     with pytest.raises(InputError, match="no frame lies within the scan"):
         run(usual, frames=packed(usual.stack[:2], first=500))
+    with pytest.raises(InputError, match="a reflection's box has"):
+        run(usual, Integrate(block_voxels=1000))
     with pytest.raises(InputError, match="the mask"):
         run(usual, mask=np.ones((50, 50), bool))
     small = [dataclasses.replace(f, shape=(90, 200), codec=Codec.RAW) for f in packed(usual.stack[:1])]
