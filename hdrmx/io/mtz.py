@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gemmi
 import numpy as np
@@ -16,9 +17,10 @@ from hdrmx.errors import InputError
 from hdrmx.io.mtz_batches import Sweep, append_batches, batch_offsets
 from hdrmx.io.whole import write_whole
 from hdrmx.merging.asu import space_group_of, to_asu
-from hdrmx.stages.merge import Merged
 
-Floats = npt.NDArray[np.float64]
+if TYPE_CHECKING:  # reading or writing a file needs no stage
+    from hdrmx.stages.merge import Merged
+
 Cell = tuple[float, float, float, float, float, float]
 
 SAME_WAVELENGTH_A = 1e-4
