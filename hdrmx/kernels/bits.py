@@ -73,8 +73,11 @@ def clear(bitmap):
 
 
 @njit(cache=True, nogil=True)
-def erode(source, columns, r, out):
-    """Keep a pixel whose (2r + 1)^2 neighbourhood is set wholly; beyond the edges everything counts as set."""
+def erode(source, height, columns, r, out):
+    """Keep a pixel whose (2r + 1)^2 neighbourhood is set wholly; beyond the edges everything counts as set.
+
+    The maps may have more rows than `height`; those are empty.
+    """
     clear(out)
     words, flags = source
     for i in range(len(flags)):
@@ -83,11 +86,14 @@ def erode(source, columns, r, out):
             while left != ZERO:
                 j = 64 * f + np.int64(count_trailing_zeros(left))
                 left &= left - ONE
-                middle = _column(words, i, j, columns, r)
+                middle = _column(words, i, j, height, columns, r)
                 if middle == ZERO:
                     continue
                 w = middle
-                before, after = _column(words, i, j - 1, columns, r), _column(words, i, j + 1, columns, r)
+                before, after = (
+                    _column(words, i, j - 1, height, columns, r),
+                    _column(words, i, j + 1, height, columns, r),
+                )
                 for k in range(1, r + 1):
                     up, down = np.uint64(k), np.uint64(64 - k)
                     w &= ((middle << up) | (before >> down)) & ((middle >> up) | (after << down))
@@ -97,14 +103,14 @@ def erode(source, columns, r, out):
 
 
 @njit(cache=True, nogil=True)
-def _column(words, i, j, columns, r):
+def _column(words, i, j, height, columns, r):
     """Words j of rows i - r to i + r and-ed, with everything beyond the edges set."""
     if j < 0 or 64 * j >= columns:
         return ALL
     w = words[i, j]
     if w == ZERO:
         return w | _beyond(j, columns)
-    for k in range(max(0, i - r), min(len(words), i + r + 1)):
+    for k in range(max(0, i - r), min(height, i + r + 1)):
         w &= words[k, j]
     return w | _beyond(j, columns)
 
@@ -118,7 +124,7 @@ def _beyond(j, columns):
 
 @njit(cache=True, nogil=True)
 def dilate(source, r, valid, out):
-    """Set the (2r + 1)^2 neighbourhood of every pixel of the source, so far as it is valid."""
+    """Set the (2r + 1)^2 neighbourhood of every pixel of the source, so far as it is valid; `valid` has the rows."""
     clear(out)
     words, flags = source
     n = words.shape[1]
@@ -135,7 +141,7 @@ def dilate(source, r, valid, out):
                     wide |= (w << up) | (w >> up)
                     before |= w << down
                     after |= w >> down
-                for k in range(max(0, i - r), min(len(words), i + r + 1)):
+                for k in range(max(0, i - r), min(len(valid), i + r + 1)):
                     put(out, k, j, wide & valid[k, j])
                     if before != ZERO and j > 0:
                         put(out, k, j - 1, before & valid[k, j - 1])

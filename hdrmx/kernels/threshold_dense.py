@@ -1,10 +1,10 @@
 """Screening of a dense frame: which windows might be too dispersed for background.
 
-A panel is screened in tiles. Each row of a tile is cleaned (untrusted and masked pixels become 0) and turned into
-terms p^2 - slope p, which are summed down the columns through a ring of rows, then along the row; a window whose sum
-is above the line's floor is marked. The sums are exact in 16-bit lanes where the mean is a few counts or less, and
-in 32-bit lanes above. What is marked holds every candidate and little else (`threshold_limits`), and is
-tested exactly by `threshold_exact`.
+A panel is screened in tiles. Each row of a tile is cleaned (untrusted and masked pixels become 0); counts and squared
+counts are summed down the columns through a ring of rows, then along the row; a window whose squares exceed
+the bound for its counts is marked. The sums are in 16-bit lanes where the mean is a few counts or less, and in 32-bit
+lanes above. What is marked holds every candidate and little else (`threshold_limits`), and is tested
+exactly by `threshold_exact`.
 
 Inner functions take plain arrays and unsigned indices: numba wraps signed ones round, which costs a factor of five
 where a loop would vectorise, and counts references to every slice and every member of a tuple.
@@ -19,20 +19,30 @@ import numpy.typing as npt
 from numba import njit
 
 from hdrmx.kernels import bits
-from hdrmx.kernels.intrinsics import gather_plane
+from hdrmx.kernels.intrinsics import count_ones, gather_plane
 
 TILE_ROWS = 128
 TILE_COLUMNS = 1024  # about; ring and sums of a tile stay in the nearest caches
+MANY_MARKED = 32  # 1 of so many windows marked in 16-bit lanes: counts may be too high for them
 MANY_GAPS = 24  # masked runs in a row, above which the mask is looked at pixel by pixel
 _SAMPLE_STEP = 16
 
 
 class Lanes(NamedTuple):
-    """Work buffers of one thread, in one lane width."""
+    """Work buffers of one thread, in one lane width. x: counts, y: squared counts."""
 
-    ring: npt.NDArray  # terms of the last 2 reach + 1 rows
-    column: npt.NDArray  # their sums down the columns
-    sums: npt.NDArray  # floor - window sum, of one row
+    ring: npt.NDArray  # counts of the last 2 reach + 1 rows
+    column_x: npt.NDArray  # sums down the columns
+    column_y: npt.NDArray
+    sum_x: npt.NDArray  # over the windows of a row; where `reach` is 3, the flags
+    sum_y: npt.NDArray
+
+
+def make_lanes(reach: int, dtype: npt.DTypeLike) -> Lanes:
+    """Buffers for windows of half-width `reach`, in uint16 or int32."""
+    n = 3 * TILE_COLUMNS // 2 + 2 * reach + 64  # the widest tile, its surroundings, and what is packed beyond it
+    column_x, column_y, sum_x, sum_y = np.zeros((4, n), dtype)
+    return Lanes(np.zeros((2 * reach + 1) * n, dtype), column_x, column_y, sum_x, sum_y)
 
 
 @njit(cache=True, nogil=True)
@@ -42,161 +52,192 @@ def _even(n, about, unit):
     return (n + parts * unit - 1) // (parts * unit) * unit
 
 
-def make_lanes(reach: int, dtype: npt.DTypeLike) -> Lanes:
-    """Buffers for windows of half-width `reach`."""
-    n = 3 * TILE_COLUMNS // 2 + 2 * reach + 64  # the widest tile, its surroundings, and what is packed beyond it
-    return Lanes(np.zeros((2 * reach + 1) * n, dtype), np.zeros(n, dtype), np.zeros(n, dtype))
+def tiles_of(rows: int, columns: int) -> npt.NDArray[np.bool_]:
+    """(down, across) False for each tile of so many rows and columns: not yet screened."""
+    height, width = _even.py_func(rows, TILE_ROWS, 1), _even.py_func(columns, TILE_COLUMNS, 64)
+    return np.zeros((-(-rows // height), -(-columns // width)), bool)
 
 
 @njit(cache=True, nogil=True)
-def screen(frame, mask, place, test, narrow, wide, marked):
-    """Mark the windows of a panel (or some of its rows) that might be too dispersed.
+def screen(frame, mask, place, test, bound, lanes, done, marked):
+    """Mark the windows of a panel (or some of its rows) that might be too dispersed; returns the tiles left over.
+
+    In 16-bit lanes, tiles whose counts are too high for them are left over; 32-bit lanes do all that are left.
 
     Parameters
     ----------
     frame, mask : (pixels,) counts; bool, True where a pixel may be used
     place : `threshold_limits.Place`
     test : `threshold_limits.Test`
-    narrow, wide : `Lanes` of 16 and 32 bits
-    marked : `bits.BitMap`, set here
+    bound, lanes : its `narrow` and lanes of uint16, or its `wide` and lanes of int32
+    done : of `tiles_of`, set here
+    marked : `bits.BitMap`, empty at first
     """
     height, columns = len(place.valid), place.columns
     rows, step = _even(height, TILE_ROWS, 1), _even(columns, TILE_COLUMNS, 64)
-    bits.clear(marked)
+    is_narrow = lanes.ring.itemsize == 2
+    left = 0
     for r0 in range(0, height, rows):
         r1 = min(height, r0 + rows)
         for c0 in range(0, columns, step):
             c1 = min(columns, c0 + step)
-            mean = _sample(frame, mask, place.first + r0 * place.width + c0, place.width, r1 - r0, c1 - c0, test)
-            line = test.lines[_nearest(test.lines, test.best_slope + 2.0 * mean)]
-            if line[3] == 16:
-                _tile(frame, mask, place, test, line, narrow, r0, r1, c0, c1, marked)
-            elif line[3] == 32:
-                _tile(frame, mask, place, test, line, wide, r0, r1, c0, c1, marked)
-            else:
-                for i in range(r0, r1):
-                    for j in range(c0 // 64, (c1 + 63) // 64):
-                        bits.put(marked, i, j, place.valid[i, j])
+            if done[r0 // rows, c0 // step]:
+                continue
+            if is_narrow:
+                at = place.first + r0 * place.width + c0
+                mean = _sample(frame, mask, at, place.width, r1 - r0, c1 - c0, test)
+                if mean > test.narrow_mean or test.limits.low < 0:
+                    left += 1
+                    continue
+            n = _tile(frame, mask, place, test, bound, lanes, r0, r1, c0, c1, marked)
+            if is_narrow and n * MANY_MARKED > (r1 - r0) * (c1 - c0):
+                left += 1
+                continue
+            done[r0 // rows, c0 // step] = True
+    return left
 
 
 @njit(cache=True, nogil=True)
-def _tile(frame, mask, place, test, line, lanes, r0, r1, c0, c1, marked):
-    """Screen rows r0 to r1 and columns c0 to c1."""
-    ring, column, sums = lanes
+def _tile(frame, mask, place, test, bound, lanes, r0, r1, c0, c1, marked):
+    """Screen rows r0 to r1 and columns c0 to c1; returns the windows marked."""
+    ring, column_x, column_y, sum_x, sum_y = lanes
     valid, gap_first, gaps = place.valid, place.gap_first, place.gaps
     low, high = test.limit
-    reach, height, width = test.limits.reach, len(valid), place.width
-    kind = ring.dtype.type
-    slope, floor = kind(line[0]), kind(line[1])
-    cap = frame.dtype.type(min(line[2], np.int64(high)))
-    bottom = frame.dtype.type(max(line[0] - line[2], np.int64(low)))  # above `low` only where counts can be negative
+    reach, height, rows = test.limits.reach, len(valid), 2 * test.limits.reach + 1
+    # cut where counts can be negative; else `bottom` is `low`
+    bottom, cap = frame.dtype.type(max(np.int64(low), -bound.cap)), frame.dtype.type(min(np.int64(high), bound.cap))
+    trust = (low, high, bottom, cap)
     a, b = max(0, c0 - reach), min(place.columns, c1 + reach)
-    stride, rows = len(column), 2 * reach + 1
-    ring[:] = 0
-    column[:] = 0
-    to = a - c0 + reach  # place of column a in the column sums
-    slot = 0
+    ring[:], column_x[:], column_y[:] = 0, 0, 0
+    stride, to = len(column_x), a - c0 + reach  # place of column a in the column sums
+    slot, n_marked = 0, 0
     for t in range(max(0, r0 - reach), r1 + reach):
         terms = slot * stride + to
-        if t < height:
-            at = place.first + t * width + a
-            masked = gap_first[t + 1] - gap_first[t] > MANY_GAPS
-            done = 0
-            for g in range(gap_first[t], gap_first[t] if masked else gap_first[t + 1]):
+        slot = slot + 1 if slot < rows - 1 else 0
+        if t >= height:
+            _drop(b - a, ring, terms, column_x, column_y, to)
+        elif gap_first[t + 1] - gap_first[t] > MANY_GAPS:
+            _add_masked(
+                frame, mask, place.first + t * place.width + a, b - a, ring, terms, column_x, column_y, to, trust
+            )
+        else:
+            at, done = place.first + t * place.width + a, 0
+            for g in range(gap_first[t], gap_first[t + 1]):
                 begin, end = max(gaps[g, 0] - a, done), min(gaps[g, 1] - a, b - a)
                 if begin < end:
-                    n = begin - done
-                    _add(frame, at + done, n, ring, terms + done, column, to + done, low, high, bottom, cap, slope)
-                    _drop(end - begin, ring, terms + begin, column, to + begin)
+                    _add(frame, at + done, begin - done, ring, terms + done, column_x, column_y, to + done, trust)
+                    _drop(end - begin, ring, terms + begin, column_x, column_y, to + begin)
                     done = end
-            n = b - a - done
-            if masked:
-                _add_masked(frame, mask, at, n, ring, terms, column, to, low, high, bottom, cap, slope)
+            _add(frame, at + done, b - a - done, ring, terms + done, column_x, column_y, to + done, trust)
+        if t - reach >= r0:
+            n = c1 - c0
+            if reach == 3 and ring.itemsize == 2:
+                _mark_7(column_x, column_y, n, bound, sum_x)
             else:
-                _add(frame, at + done, n, ring, terms + done, column, to + done, low, high, bottom, cap, slope)
-        else:
-            _drop(b - a, ring, terms, column, to)
-        slot = slot + 1 if slot < rows - 1 else 0
-        row = t - reach
-        if row >= r0:
-            if reach == 3:
-                _sum_7(column, c1 - c0, sums, floor)
-            else:
-                _sum_any(column, c1 - c0, rows, sums, floor)
-            _pack(sums, valid, marked, row, c0 // 64, (c1 + 63) // 64)
+                _sum_along(column_x, n, rows, sum_x)
+                _sum_along(column_y, n, rows, sum_y)
+                _mark(sum_x, sum_y, n, bound)
+            n_marked += _pack(sum_x, valid, marked, t - reach, c0 // 64, (c1 + 63) // 64)
+    return n_marked
 
 
 @njit(cache=True, nogil=True)
-def _add(frame, at, n, ring, terms, column, to, low, high, bottom, cap, slope):
-    """Pixels from frame[at]: their terms into ring[terms:], and what they change into column[to:]."""
+def _add(frame, at, n, ring, terms, column_x, column_y, to, trust):
+    """Pixels from frame[at] into the ring, and what they change into the sums down the columns."""
     kind = ring.dtype.type
+    low, high, bottom, cap = trust
     at, terms, to = np.uint64(at), np.uint64(terms), np.uint64(to)
     for j in range(n):
         u = np.uint64(j)
         v = frame[at + u]
-        trusted = (v >= low) & (v <= high)
-        p = kind(min(max(v, bottom), cap)) if trusted else kind(0)
-        new = kind(p * kind(p - slope))
-        column[to + u] = kind(column[to + u] + kind(new - ring[terms + u]))
+        new = kind(min(max(v, bottom), cap)) if (v >= low) & (v <= high) else kind(0)
+        old = ring[terms + u]
+        change = kind(new - old)
+        column_x[to + u] = kind(column_x[to + u] + change)
+        column_y[to + u] = kind(column_y[to + u] + kind(change * kind(new + old)))
         ring[terms + u] = new
 
 
 @njit(cache=True, nogil=True)
-def _add_masked(frame, mask, at, n, ring, terms, column, to, low, high, bottom, cap, slope):
+def _add_masked(frame, mask, at, n, ring, terms, column_x, column_y, to, trust):
     """The same where the mask takes pixels out here and there."""
     kind = ring.dtype.type
+    low, high, bottom, cap = trust
     at, terms, to = np.uint64(at), np.uint64(terms), np.uint64(to)
     for j in range(n):
         u = np.uint64(j)
         v = frame[at + u]
-        trusted = (v >= low) & (v <= high) & mask[at + u]
-        p = kind(min(max(v, bottom), cap)) if trusted else kind(0)
-        new = kind(p * kind(p - slope))
-        column[to + u] = kind(column[to + u] + kind(new - ring[terms + u]))
+        new = kind(min(max(v, bottom), cap)) if (v >= low) & (v <= high) & mask[at + u] else kind(0)
+        old = ring[terms + u]
+        change = kind(new - old)
+        column_x[to + u] = kind(column_x[to + u] + change)
+        column_y[to + u] = kind(column_y[to + u] + kind(change * kind(new + old)))
         ring[terms + u] = new
 
 
 @njit(cache=True, nogil=True)
-def _drop(n, ring, terms, column, to):
+def _drop(n, ring, terms, column_x, column_y, to):
     """Where pixels are masked, and below the last row, nothing is added."""
     kind = ring.dtype.type
     terms, to = np.uint64(terms), np.uint64(to)
     for j in range(n):
         u = np.uint64(j)
-        column[to + u] = kind(column[to + u] - ring[terms + u])
+        old = ring[terms + u]
+        column_x[to + u] = kind(column_x[to + u] - old)
+        column_y[to + u] = kind(column_y[to + u] - kind(old * old))
         ring[terms + u] = kind(0)
 
 
 @njit(cache=True, nogil=True)
-def _sum_7(column, n, sums, floor):
-    """floor - sum over 7 neighbouring columns: negative where the window is marked."""
-    kind = sums.dtype.type
+def _mark_7(column_x, column_y, n, bound, flags):
+    """Sums over 7 columns and y > x (x + slope) / window, in 16 bits throughout; the sign bit is the flag."""
+    kind, one = np.uint16, np.uint64(1)
+    slope, most, reciprocal = kind(bound.slope), kind(bound.most), kind(65536 // bound.window)
     for j in range(n):
         u = np.uint64(j)
-        left = kind(kind(column[u] + column[u + np.uint64(1)]) + column[u + np.uint64(2)])
-        right = kind(kind(column[u + np.uint64(4)] + column[u + np.uint64(5)]) + column[u + np.uint64(6)])
-        sums[u] = kind(floor - kind(kind(left + right) + column[u + np.uint64(3)]))
+        x, y = column_x[u], column_y[u]
+        for _ in range(6):
+            u += one
+            x, y = kind(x + column_x[u]), kind(y + column_y[u])
+        bounded = (np.uint32(kind(x * kind(x + slope))) * np.uint32(reciprocal)) >> np.uint32(16)
+        flags[np.uint64(j)] = kind(0x8000) if (y > kind(bounded)) | (x > most) else kind(0)
 
 
 @njit(cache=True, nogil=True)
-def _sum_any(column, n, width, sums, floor):
-    """The same over `width` columns."""
+def _sum_along(column, n, width, sums):
+    """Sums over `width` columns."""
     kind = sums.dtype.type
-    sums[:n] = floor
+    sums[:n] = 0
     for k in range(width):
         for j in range(n):
             u = np.uint64(j)
-            sums[u] = kind(sums[u] - column[np.uint64(k) + u])
+            sums[u] = kind(sums[u] + column[np.uint64(k) + u])
 
 
 @njit(cache=True, nogil=True)
-def _pack(sums, valid, marked, i, first, last):
-    """The signs of the sums as words first to last of row i."""
-    sign = 8 * sums.itemsize - 1
+def _mark(sum_x, sum_y, n, bound):
+    """The same of any sums, by products in single precision, with an allowance for their rounding."""
+    flag = sum_x.dtype.type(-1)
+    slope, window = np.float32(bound.slope), np.float32(bound.window * (1.0 + 2e-6))
+    for j in range(n):
+        u = np.uint64(j)
+        x, y = np.float32(sum_x[u]), np.float32(sum_y[u])
+        passes = (np.float32(y * window) > np.float32(x * np.float32(x + slope))) | (sum_x[u] > bound.most)
+        sum_x[u] = flag if passes else sum_x.dtype.type(0)
+
+
+@njit(cache=True, nogil=True)
+def _pack(flags, valid, marked, i, first, last):
+    """The sign bits of the flags as words first to last of row i; returns how many are set."""
+    sign, n = 8 * flags.itemsize - 1, 0
+    words = marked.words
     for j in range(first, last):
-        word = gather_plane(sums, 64 * (j - first), sign) & valid[i, j]
-        if word != bits.ZERO:
+        word = gather_plane(flags, 64 * (j - first), sign) & valid[i, j]
+        if word != words[i, j]:
+            words[i, j] = bits.ZERO
             bits.put(marked, i, j, word)
+            n += int(count_ones(word))
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -217,12 +258,3 @@ def _sample(frame, mask, first, width, rows, columns, test):
         mean = total / max(n, 1)
         ceiling = 3.0 * mean + 3.0
     return mean
-
-
-@njit(cache=True, nogil=True)
-def _nearest(lines, wanted):
-    """Row of the line whose slope is nearest to the wanted one."""
-    i = 0
-    while i + 1 < len(lines) and abs(lines[i + 1, 0] - wanted) <= abs(lines[i, 0] - wanted):
-        i += 1
-    return i

@@ -5,10 +5,9 @@ Notation: a window has m usable pixels with sum x and sum of squares y; g is the
 
     y > R(m, x) = x^2 / m + g x c(m),    c(m) = (m - 1 + b sqrt(2 (m - 1))) / m.
 
-Line. For any slope A, x^2/m + g x c - A x is least at x = m (A - g c)/2, so that R(m, x) >= A x - B with
-B = max over m of m/4 max(0, A - g c(m))^2. A window that passes therefore has sum(p^2 - A p) > -B: one box sum of
-one function of the pixel, in integers, whatever the mask. The bound is tight near x = M (A - g c(M))/2, so A
-is chosen by the local mean; any A gives the same answer in the end, since what passes is tested exactly.
+Screen. R(m, x) >= x^2 / M + g x min c for every mask, which takes two box sums of integers and no
+mask at all. Counts are cut to `cap`, so that the sums fit their integers; the square of the cap alone exceeds the bound
+of any window with x up to `most`, and a window with more than that is let through.
 
 Seed. y <= p_max x and x >= p_max in a window of counts, so that a window passes only if
 p_max > g (1 + b sqrt(2 / (m - 1))) for some m: no candidate without such a pixel within reach.
@@ -49,8 +48,9 @@ class Test(NamedTuple):
     limits: Limits
     limit: tuple[np.generic, np.generic]  # trusted counts, inclusive, in the frame's dtype
     spread: npt.NDArray[np.float64]  # of `spread_table`
-    lines: npt.NDArray[np.int64]  # of `lines_of`
-    best_slope: float
+    narrow: Screen  # for sums in uint16
+    wide: Screen  # for sums in int32
+    narrow_mean: float  # up to this local mean the narrow one is of use
     seed: int
 
 
@@ -65,12 +65,13 @@ class Place(NamedTuple):
     gaps: npt.NDArray[np.int64]  # (n, 2) begin and end of the runs of masked pixels
 
 
-class Line(NamedTuple):
-    """A window may be too dispersed only if sum(p^2 - slope p) > floor, p clamped to [slope - cap, cap]."""
+class Screen(NamedTuple):
+    """x^2 / M + g x min c in integers of some width: x (x + slope) / window, rounded down."""
 
+    window: int  # M
     slope: int
-    floor: int
-    cap: int
+    cap: int  # counts are cut to this
+    most: int  # largest x that is tested
 
 
 def limits_of(params: FindSpots, trusted: tuple[float, float], detector_gain: float = 1.0) -> Limits:
@@ -94,15 +95,12 @@ def limits_of(params: FindSpots, trusted: tuple[float, float], detector_gain: fl
     )
 
 
-def make_test(params: FindSpots, limits: Limits, dtype: np.dtype) -> Test | None:
-    """The test for frames of a dtype; None where none of its counts can be trusted."""
-    info = np.iinfo(dtype)
-    low, high = max(limits.low, int(info.min)), min(limits.high, int(info.max))
-    if low > high:
-        return None
-    lines, best_slope = lines_of(params, limits.gain)
-    limit = (dtype.type(low), dtype.type(high))
-    return Test(limits, limit, spread_table(limits.reach), lines, best_slope, seed_count(params, limits.gain))
+def make_test(params: FindSpots, limits: Limits, dtype: np.dtype) -> Test:
+    """The test for frames of a dtype; it must hold the limits."""
+    limit = (dtype.type(limits.low), dtype.type(limits.high))
+    narrow, wide = (screen_of(params, limits.gain, top) for top in (2**16 - 1, 2**31 - 1))
+    mean, seed = 0.7 * narrow.most / narrow.window, seed_count(params, limits.gain)
+    return Test(limits, limit, spread_table(limits.reach), narrow, wide, mean, seed)
 
 
 def spread_table(reach: int) -> npt.NDArray[np.float64]:
@@ -118,51 +116,13 @@ def seed_count(params: FindSpots, gain: float) -> int:
     return max(1, math.floor(bound * (1.0 - 1e-9)) + 1)
 
 
-def lines_of(params: FindSpots, gain: float) -> tuple[npt.NDArray[np.int64], float]:
-    """Lines for every local mean, by rising slope, and the slope that suits a mean of 0.
-
-    Returns
-    -------
-    (n, 4) int64: slope, floor, cap, bits of the lanes its sums fit (16 or 32). Beyond the last slope nothing fits:
-    a row of zeros in `bits` stands for that.
-    best_slope : for a local mean mu the line with a slope near best_slope + 2 mu is the tightest
-    """
-    rows: list[tuple[int, int, int, int]] = []
-    m, c = _proportional(params, gain)
-    best = float(c[-1])
-    slope = max(1, round(best))
-    while True:
-        line = _line(m, c, slope, 16)
-        bits = 16 if line else 32
-        line = line or _line(m, c, slope, 32)
-        if line is None:
-            break
-        rows.append((*line, bits))
-        slope += max(1, slope // 32)
-    rows.append((slope, 0, 0, 0))
-    return np.array(rows, np.int64), best
-
-
-def _proportional(params: FindSpots, gain: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """m and g c(m), for every number of usable pixels."""
-    m = np.arange(params.min_local, (2 * params.kernel_px + 1) ** 2 + 1, dtype=np.float64)
-    return m, gain * (m - 1.0 + params.sigma_background * np.sqrt(2.0 * (m - 1.0))) / m
-
-
-def _line(m: npt.NDArray[np.float64], c: npt.NDArray[np.float64], slope: int, bits: int) -> Line | None:
-    """The line of a slope, or None where its sums don't fit that many bits; m and c of `_proportional`."""
-    window = int(m[-1])
-    if slope > c.min() * (1.0 - 1e-6):
-        drop = float((m / 4.0 * np.maximum(0.0, slope - c) ** 2).max())
-        floor = math.floor(-drop - 1e-9 * (1.0 + drop))
-    else:
-        floor = 0
-    top = (1 << (bits - 1)) - 1
-    least = -(slope // 2) * (slope - slope // 2)  # of p^2 - slope p over the integers
-    highest = (top + floor) // window  # of the clamped term, so that floor - sum fits too
-    cap = (slope + math.isqrt(slope * slope + 4 * max(highest, 0))) // 2
-    while cap * (cap - slope) > highest:
-        cap -= 1
-    fits = highest > 0 and floor - window * least <= top and slope < cap <= top
-    one_is_enough = cap * (cap - slope) + (window - 1) * least > floor  # a clamped pixel marks its windows
-    return Line(slope, floor, cap) if fits and one_is_enough else None
+def screen_of(params: FindSpots, gain: float, top: int) -> Screen:
+    """The screen for sums up to `top`."""
+    window = (2 * params.kernel_px + 1) ** 2
+    m = np.arange(params.min_local, window + 1, dtype=np.float64)
+    least = gain * ((m - 1.0 + params.sigma_background * np.sqrt(2.0 * (m - 1.0))) / m).min()
+    cap = math.isqrt(top // window)
+    slope = min(math.floor(window * least * (1.0 - 1e-9)), top)
+    room = min(top, window * (cap * cap - 1))  # for x (x + slope)
+    most = (math.isqrt(slope * slope + 4 * room) - slope) // 2
+    return Screen(window, slope, cap, most)

@@ -1,7 +1,9 @@
-"""Strong pixels of one frame: screen, exact test, erosion, final test, from a dense frame or from events.
+"""Strong pixels of one frame, from its pixels or from events; the answer does not depend on the path.
 
-`Threshold` holds what is the same for all frames, `ThresholdWork` the buffers of one thread. The answer does not depend
-on the path.
+The passes: windows that might be too dispersed are marked (`threshold_dense`, `threshold_sparse`); of these, those that
+can matter are tested exactly; candidates are eroded to the foreground; foreground pixels that stand out from the
+background round them are strong (`threshold_exact`). `Threshold` holds what is the same for all frames,
+`ThresholdWork` the buffers of one thread.
 """
 
 from __future__ import annotations
@@ -15,15 +17,20 @@ import numpy.typing as npt
 
 from hdrmx.errors import InputError
 from hdrmx.frames import Codec, Frame
-from hdrmx.kernels import bits, threshold_frame
-from hdrmx.kernels.bitshuffle import DEFAULT_BLOCK_BYTES, HEADER_BYTES
-from hdrmx.kernels.threshold_limits import Place, Test, limits_of, make_test
+from hdrmx.kernels import bits
+from hdrmx.kernels.bitshuffle import DEFAULT_BLOCK_BYTES, HEADER_BYTES, bslz4_dense
+from hdrmx.kernels.threshold_dense import Lanes, make_lanes, screen, tiles_of
+from hdrmx.kernels.threshold_exact import Sums, dispersed, gather, make_sums, outstanding
+from hdrmx.kernels.threshold_limits import Limits, Place, Test, WIDER_px, limits_of, make_test
+from hdrmx.kernels.threshold_sparse import lay_out, mark_seeds, wipe
 from hdrmx.kernels.workspace import Events, Workspace
 from hdrmx.models import Panel
 from hdrmx.params import FindSpots
 
-BAND_BYTES = 2 << 20  # pixels of a band: they stay in the second and third cache
+BAND_BYTES = 4 << 20  # pixels of a band, which stay in the third cache
 FIRST_ROOM = 4096  # strong pixels; grows
+
+Room = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]]  # slow, fast, counts
 
 
 class StrongPixels(NamedTuple):
@@ -38,10 +45,15 @@ class StrongPixels(NamedTuple):
 
 @dataclass(frozen=True)
 class Threshold:
-    """The test of a data set: settings, masks and the constants that follow from them."""
+    """The test of a data set: settings, masks and the constants that follow from them.
+
+    `kernel_dtype` is what the kernels see, to keep their variants few: uint8 goes as uint16, int32 as uint32
+    (negative counts are then beyond any limit) unless negative counts are trusted.
+    """
 
     shape: tuple[int, int]
     dtype: np.dtype
+    kernel_dtype: np.dtype
     test: Test
     mask: npt.NDArray[np.bool_]  # of the frame, flat
     places: tuple[Place, ...]  # of the panels
@@ -77,12 +89,14 @@ def make_threshold(
         limits = limits_of(params, trusted, detector_gain)
     except ValueError as error:
         raise InputError("find_spots", str(error), "choose a smaller min_local or a larger kernel_px") from None
-    test = make_test(params, limits, dtype)
-    if test is None:  # no count is trusted
-        mask, test = np.zeros_like(mask), make_test(params, limits._replace(low=0, high=0), dtype)
-    assert test is not None
+    info = np.iinfo(dtype)
+    limits = limits._replace(low=max(limits.low, int(info.min)), high=min(limits.high, int(info.max)))
+    if limits.low > limits.high:  # no count is trusted
+        mask, limits = np.zeros_like(mask), limits._replace(low=0, high=0)
+    kind = np.dtype(np.uint16) if dtype.itemsize < 4 else dtype if limits.low < 0 else np.dtype(np.uint32)
     flat = np.ascontiguousarray(mask, bool).reshape(-1)
-    return Threshold((mask.shape[0], mask.shape[1]), dtype, test, flat, tuple(_place(p, mask) for p in panels))
+    shape, places = (mask.shape[0], mask.shape[1]), tuple(_place(p, mask) for p in panels)
+    return Threshold(shape, dtype, kind, make_test(params, limits, kind), flat, places)
 
 
 def _place(panel: Panel, mask: npt.NDArray[np.bool_]) -> Place:
@@ -98,46 +112,59 @@ def _place(panel: Panel, mask: npt.NDArray[np.bool_]) -> Place:
     return Place(mask.shape[1], top * mask.shape[1] + left, columns, bits.pack(part), first, gaps)
 
 
+class Buffers(NamedTuple):
+    """For panels (or bands) of one shape."""
+
+    narrow: Lanes
+    wide: Lanes
+    sums: Sums
+    maps: tuple[bits.BitMap, ...]  # four
+
+
+def make_buffers(rows: int, columns: int, reach: int) -> Buffers:
+    """Buffers for at most that many rows."""
+    maps = tuple(bits.empty_map(rows, columns) for _ in range(4))
+    return Buffers(make_lanes(reach, np.uint16), make_lanes(reach, np.int32), make_sums(columns), maps)
+
+
 @dataclass
 class ThresholdWork:
-    """Buffers of one thread, each made when it is first needed."""
+    """Memory of one thread, each part made when it is first needed."""
 
     threshold: Threshold
-    room: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]] = field(
-        default_factory=lambda: threshold_frame.make_room(FIRST_ROOM)
-    )
-    seeds: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
-    _of_shape: dict[tuple[int, int], threshold_frame.Work] = field(default_factory=dict)
-    _laid: npt.NDArray | None = None
-    _band: npt.NDArray | None = None
+    room: Room = field(default_factory=lambda: make_room(FIRST_ROOM))
+    _buffers: dict[tuple[int, int], Buffers] = field(default_factory=dict)
+    _arrays: dict[str, npt.NDArray] = field(default_factory=dict)
 
-    def of_shape(self, rows: int, columns: int) -> threshold_frame.Work:
-        """Buffers for a panel or band."""
-        if (rows, columns) not in self._of_shape:
-            reach = self.threshold.test.limits.reach
-            self._of_shape[rows, columns] = threshold_frame.make_work(rows, columns, reach)
-        return self._of_shape[rows, columns]
+    def buffers(self, rows: int, columns: int) -> Buffers:
+        """For a panel or band."""
+        if (rows, columns) not in self._buffers:
+            self._buffers[rows, columns] = make_buffers(rows, columns, self.threshold.test.limits.reach)
+        return self._buffers[rows, columns]
+
+    def array(self, name: str, size: int, dtype: npt.DTypeLike) -> npt.NDArray:
+        """A flat array of at least this size, zero at first."""
+        if name not in self._arrays or self._arrays[name].size < size:
+            self._arrays[name] = np.zeros(size, dtype)
+        return self._arrays[name]
 
     @property
     def laid(self) -> npt.NDArray:
         """Flat frame in which events are laid out, zero between calls."""
-        if self._laid is None:
-            self._laid = np.zeros(self.threshold.mask.size, self.threshold.dtype)
-        return self._laid
+        return self.array("laid", self.threshold.mask.size, self.threshold.kernel_dtype)
 
-    def band(self, n_pixels: int) -> npt.NDArray:
-        """Room for the pixels of a band."""
-        if self._band is None or self._band.size < n_pixels:
-            self._band = np.zeros(n_pixels, self.threshold.dtype)
-        return self._band
-
-    def taken(self, n: int) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray] | None:
+    def taken(self, n: int) -> Room | None:
         """Copies of the n strong pixels in the room; where they didn't fit, None, and there is more room."""
         if n > len(self.room[0]):
-            self.room = threshold_frame.make_room(2 * n)
+            self.room = make_room(2 * n)
             return None
         slow, fast, counts = self.room
         return slow[:n].copy(), fast[:n].copy(), counts[:n].copy()
+
+
+def make_room(n: int) -> Room:
+    """Room for n strong pixels."""
+    return np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int64)
 
 
 def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWork) -> StrongPixels:
@@ -145,18 +172,22 @@ def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWo
 
     Parameters
     ----------
-    pixels : (slow, fast), of the threshold's shape and dtype
+    pixels : (slow, fast), of the threshold's shape and dtype, C order
     """
     frame = pixels.reshape(-1)
+    if threshold.dtype.itemsize < threshold.kernel_dtype.itemsize:
+        wider = work.array("frame", frame.size, threshold.kernel_dtype)
+        wider[:] = frame
+        frame = wider
+    frame = frame.view(threshold.kernel_dtype)
     while True:
         n, windows, first = 0, 0, [0]
         for place in threshold.places:
             rows = len(place.valid)
-            own = work.of_shape(rows, place.columns)
-            n, tested = threshold_frame.strong_in_rows(
-                frame, threshold.mask, place, threshold.test, own, 0, rows, 0, n, work.room
-            )
-            windows += tested
+            buffers = work.buffers(rows, place.columns)
+            _mark_dense(threshold, frame, threshold.mask, place, buffers)
+            windows += _test(threshold.test, frame, place, buffers)
+            n = gather(frame, place, buffers.maps[1], 0, rows, 0, buffers.sums, n, work.room)
             first.append(n)
         if found := work.taken(n):
             return StrongPixels(*found, np.array(first), windows)
@@ -164,15 +195,22 @@ def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWo
 
 def strong_in_events(threshold: Threshold, events: Events, work: ThresholdWork) -> StrongPixels:
     """Strong pixels of a frame given as events; the same as of the frame laid out in full."""
-    if work.seeds.size < events.index.size:
-        work.seeds = np.empty(events.index.size, np.int32)
-    given = (events.index, events.count, events.n, events.offset, work.seeds, work.laid)
+    test, laid = threshold.test, work.laid
+    given = (events.index, events.count, events.n)
+    seeds = work.array("seeds", events.index.size, np.int32)
+    sees = max(test.limits.reach, WIDER_px + 1)  # beyond marked pixels, in either window
     while True:
         n, windows, first = 0, 0, [0]
         for place in threshold.places:
-            own = work.of_shape(len(place.valid), place.columns)
-            n, tested = threshold_frame.strong_in_events(*given, place, threshold.test, own, n, work.room)
-            windows += tested
+            buffers = work.buffers(len(place.valid), place.columns)
+            marked, near = buffers.maps[0], buffers.maps[3]
+            mark_seeds(*given, place, test, seeds, marked)
+            _leave_what_matters(test.limits, place, buffers)
+            bits.dilate(marked, sees, place.valid, near)
+            lay_out(*given, events.offset, place, near, buffers.sums, laid)
+            windows += _test(test, laid, place, buffers)
+            n = gather(laid, place, buffers.maps[1], 0, len(place.valid), 0, buffers.sums, n, work.room)
+            wipe(place, near, buffers.sums, laid)
             first.append(n)
         if found := work.taken(n):
             return StrongPixels(*found, np.array(first), windows)
@@ -183,41 +221,97 @@ def strong_in_chunk(
 ) -> StrongPixels | None:
     """Strong pixels of a bitshuffle-LZ4 frame, unpacked and searched in bands that stay in the cache.
 
-    None where that can't be done (another codec, several panels, blocks larger than a band) or the chunk is damaged:
-    `decode_dense` then does it, or says what is wrong.
+    A band overlaps its neighbours by what the tests of a pixel can see, and keeps its own rows. None where that can't
+    be done (another codec or type, several panels, blocks larger than a band) or the chunk is damaged: `decode_dense`
+    then does it, or says what is wrong.
     """
     height, width = threshold.shape
-    itemsize = threshold.dtype.itemsize
-    if frame.codec is not Codec.BSLZ4 or not threshold.is_one_panel or payload.size < HEADER_BYTES:
+    itemsize, kind = threshold.dtype.itemsize, threshold.kernel_dtype
+    if frame.codec is not Codec.BSLZ4 or not threshold.is_one_panel or kind.itemsize != itemsize:
         return None
-    block_bytes = int.from_bytes(payload[8:12].tobytes(), "big") or DEFAULT_BLOCK_BYTES
-    announced = int.from_bytes(payload[:8].tobytes(), "big")
-    if announced != height * width * itemsize or block_bytes % (8 * itemsize) or block_bytes > BAND_BYTES:
+    block_bytes = _block_bytes(payload, height * width * itemsize, itemsize)
+    if not 0 < block_bytes <= BAND_BYTES:
         return None
-    beyond = threshold_frame.margin(threshold.test.limits.reach)
+    block, beyond = block_bytes // itemsize, margin(threshold.test.limits.reach)
     rows = min(height, max(BAND_BYTES // (width * itemsize) - 2 * beyond, 2 * beyond))
+    band = work.array("band", (rows + 2 * beyond) * width + block, kind)
+    pixels = band.view(f"u{itemsize}")
+    buffers = work.buffers(rows + 2 * beyond, width)
     decoding.fit(block_bytes)
     scratch = (decoding.words, decoding.scratch, decoding.summary)
-    band = work.band((rows + 2 * beyond) * width + block_bytes // itemsize)
-    bands = (band, band.view(f"u{itemsize}"), rows, beyond)
-    own = work.of_shape(rows + 2 * beyond, width)
-    given = (
-        payload,
-        HEADER_BYTES,
-        block_bytes,
-        scratch,
-        *bands,
-        threshold.mask,
-        threshold.places[0],
-        threshold.test,
-        own,
-    )
+    (whole,) = threshold.places
     while True:
-        n, windows, error = threshold_frame.strong_in_chunk(*given, work.room)
-        if error < 0:
-            return None
+        at, base, have, n, windows = HEADER_BYTES, 0, 0, 0, 0  # band[k] is pixel base + k, up to pixel `have`
+        for first in range(0, height, rows):
+            last = min(height, first + rows)
+            top, bottom = max(0, first - beyond), min(height, last + beyond)
+            band[: have - top * width] = band[top * width - base : have - base].copy()
+            base = top * width
+            if (missing := bottom * width - have) > 0:
+                more = min(-(-missing // block) * block, height * width - have)
+                target = pixels[have - base : have - base + more]
+                at, _ = bslz4_dense(payload, at, block_bytes, target, *scratch)
+                if at < 0:
+                    return None
+                have += more
+            part = Place(width, 0, width, whole.valid[top:bottom], whole.gap_first[top : bottom + 1], whole.gaps)
+            _mark_dense(threshold, band, threshold.mask[base:], part, buffers)
+            windows += _test(threshold.test, band, part, buffers)
+            n = gather(band, part, buffers.maps[1], first - top, last - top, top, buffers.sums, n, work.room)
         if found := work.taken(n):
             return StrongPixels(*found, np.array([0, n]), windows)
+
+
+def margin(reach: int) -> int:
+    """Rows beyond its own that the tests of a pixel see.
+
+    The second window shows foreground, which is eroded candidates, whose windows reach out again.
+    """
+    return (reach + WIDER_px) + (reach - 1) + reach
+
+
+def _block_bytes(payload: npt.NDArray[np.uint8], n_bytes: int, itemsize: int) -> int:
+    """Bytes of a block, of a chunk's header; 0 where it isn't right."""
+    if payload.size < HEADER_BYTES or int.from_bytes(payload[:8].tobytes(), "big") != n_bytes:
+        return 0
+    block_bytes = int.from_bytes(payload[8:HEADER_BYTES].tobytes(), "big") or DEFAULT_BLOCK_BYTES
+    return 0 if block_bytes % (8 * itemsize) else block_bytes
+
+
+def _mark_dense(
+    threshold: Threshold, frame: npt.NDArray, mask: npt.NDArray[np.bool_], place: Place, buffers: Buffers
+) -> None:
+    """Marks into map 0; uses map 1."""
+    test, marked = threshold.test, buffers.maps[0]
+    bits.clear(marked)
+    done = tiles_of(len(place.valid), place.columns)
+    if screen(frame, mask, place, test, test.narrow, buffers.narrow, done, marked):
+        screen(frame, mask, place, test, test.wide, buffers.wide, done, marked)
+    _leave_what_matters(test.limits, place, buffers)
+
+
+def _leave_what_matters(limits: Limits, place: Place, buffers: Buffers) -> None:
+    """Leave in map 0 the marked pixels whose window must be tested; uses map 1.
+
+    Only candidates in a whole neighbourhood of candidates matter to the extended test, and every
+    candidate is marked: so those marked pixels remain that belong to a whole neighbourhood of marked ones.
+    """
+    marked, core, *_ = buffers.maps
+    r = limits.reach - 1
+    if limits.extended and r > 0:
+        bits.erode(marked, len(place.valid), place.columns, r, core)
+        bits.dilate(core, r, place.valid, marked)
+
+
+def _test(test: Test, frame: npt.NDArray, place: Place, buffers: Buffers) -> int:
+    """Exact tests where map 0 says; strong pixels come into map 1, map 2 is used. Returns the windows tested."""
+    marked, found, other, _ = buffers.maps
+    bits.clear(other)
+    windows = dispersed(frame, place, test, marked, other, buffers.sums, found)
+    if test.limits.extended:
+        bits.erode(found, len(place.valid), place.columns, test.limits.reach - 1, other)
+        windows += outstanding(frame, place, test, other, marked, buffers.sums, found)
+    return windows
 
 
 def strong_map(threshold: Threshold, strong: StrongPixels) -> npt.NDArray[np.bool_]:

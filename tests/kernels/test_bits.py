@@ -32,7 +32,7 @@ def test_erode_and_dilate(shape, r, seed):
     mask, valid = a_mask(shape, seed), a_mask(shape, seed + 1)
     source, out = as_map(mask), as_map(a_mask(shape, seed + 2))  # what was in `out` goes
     size = 2 * r + 1
-    bits.erode(source, shape[1], r, out)
+    bits.erode(source, *shape, r, out)
     eroded = ndimage.minimum_filter(mask.astype(np.uint8), size, mode="constant", cval=1)
     np.testing.assert_array_equal(bits.unpack(out.words, shape[1]), eroded)
     bits.dilate(source, r, bits.pack(valid), out)
