@@ -147,9 +147,10 @@ def _sweep_model(first: int, geometry: Geometry, params: Scale) -> SweepModel:
 
 
 def _intervals(width: float, spacing: float) -> int:
+    spacing += 1e-5  # a width of just n spacings has n intervals
     if width < 2 * spacing:
         return 1 if width <= spacing else 2
-    return max(int(width / (spacing + 1e-5)) + 1, 3)
+    return max(int(width / spacing) + 1, 3)
 
 
 def crystal_directions(geometry: Geometry, frame: Floats, s1: Floats) -> tuple[Floats, Floats]:
