@@ -26,7 +26,12 @@ class Reference:
 
 def load(name: str) -> Reference:
     about = json.loads((FOLDER / "sets.json").read_text())[name]
-    with np.load(FOLDER / f"{name}.npz") as stored:
+    return Reference(*load_from(FOLDER / f"{name}.npz"), about)
+
+
+def load_from(path: Path) -> tuple[dict[int, np.ndarray], pd.DataFrame]:
+    """`strong` and `spots` of one file that `make_dials_reference.arrays_of` made."""
+    with np.load(path) as stored:
         arrays = {key: stored[key] for key in stored.files}
     steps = np.split(arrays["strong_steps"].astype(np.int64), np.cumsum(arrays["n_strong"])[:-1])
     strong = {int(frame): np.cumsum(part) for frame, part in zip(arrays["frames"], steps, strict=True)}
@@ -39,4 +44,4 @@ def load(name: str) -> Reference:
     spots["intensity"] = arrays["intensity"].astype(float)
     spots["n_pixels"] = arrays["n_pixels"].astype("int32")
     spots["peak"] = np.nan
-    return Reference(strong, spots, about)
+    return strong, spots
