@@ -176,3 +176,42 @@ def runs(bitmap, i, starts, stops):
                 done = low + length
                 word = word >> done << done if done < np.uint64(64) else ZERO
     return n
+
+
+@njit(cache=True, nogil=True)
+def unset_runs(words, columns, first, begin_end):
+    """Runs of unset bits: those of row i become begin_end[first[i] : first[i + 1]], so far as there is room.
+
+    Parameters
+    ----------
+    words : (rows, words)
+    first : (rows + 1,), set here
+    begin_end : (n, 2), set here
+
+    Returns
+    -------
+    Number of runs
+    """
+    n = 0
+    for i in range(len(words)):
+        first[i] = n
+        within = False
+        for j in range(words.shape[1]):
+            word = words[i, j] | _beyond(j, columns)
+            position = ZERO
+            while True:
+                ahead = (word if within else ~word) & (ALL << position)
+                if ahead == ZERO:
+                    break
+                position = count_trailing_zeros(ahead)
+                if n < len(begin_end):
+                    begin_end[n, 1 if within else 0] = 64 * j + np.int64(position)
+                if within:
+                    n += 1
+                within = not within
+        if within:
+            if n < len(begin_end):
+                begin_end[n, 1] = columns
+            n += 1
+    first[len(words)] = n
+    return n

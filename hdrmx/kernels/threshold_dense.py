@@ -133,6 +133,10 @@ def _tile(frame, mask, place, test, bound, lanes, r0, r1, c0, c1, marked):
             n = c1 - c0
             if reach == 3 and ring.itemsize == 2:
                 _mark_7(column_x, column_y, n, bound, sum_x)
+            elif reach == 3:
+                _sum_7(column_x, n, sum_x)
+                _sum_7(column_y, n, sum_y)
+                _mark(sum_x, sum_y, n, bound)
             else:
                 _sum_along(column_x, n, rows, sum_x)
                 _sum_along(column_y, n, rows, sum_y)
@@ -201,6 +205,19 @@ def _mark_7(column_x, column_y, n, bound, flags):
             x, y = kind(x + column_x[u]), kind(y + column_y[u])
         bounded = (np.uint32(kind(x * kind(x + slope))) * np.uint32(reciprocal)) >> np.uint32(16)
         flags[np.uint64(j)] = kind(0x8000) if (y > kind(bounded)) | (x > most) else kind(0)
+
+
+@njit(cache=True, nogil=True)
+def _sum_7(column, n, sums):
+    """Sums over 7 columns."""
+    kind, one = sums.dtype.type, np.uint64(1)
+    for j in range(n):
+        u = np.uint64(j)
+        total = column[u]
+        for _ in range(6):
+            u += one
+            total = kind(total + column[u])
+        sums[np.uint64(j)] = total
 
 
 @njit(cache=True, nogil=True)

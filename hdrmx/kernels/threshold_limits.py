@@ -99,7 +99,7 @@ def make_test(params: FindSpots, limits: Limits, dtype: np.dtype) -> Test:
     """The test for frames of a dtype; it must hold the limits."""
     limit = (dtype.type(limits.low), dtype.type(limits.high))
     narrow, wide = (screen_of(params, limits.gain, top) for top in (2**16 - 1, 2**31 - 1))
-    mean, seed = 0.7 * narrow.most / narrow.window, seed_count(params, limits.gain)
+    mean, seed = 0.85 * narrow.most / narrow.window, seed_count(params, limits.gain)
     return Test(limits, limit, spread_table(limits.reach), narrow, wide, mean, seed)
 
 

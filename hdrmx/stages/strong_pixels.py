@@ -105,11 +105,11 @@ def _place(panel: Panel, mask: npt.NDArray[np.bool_]) -> Place:
         what = f"covers rows {top}-{top + height} and columns {left}-{left + columns} of a frame of {mask.shape} px"
         raise InputError(f"panel {panel.name}", what, "check the detector's module offsets and sizes")
     part = mask[top : top + height, left : left + columns]
-    edges = np.diff(np.pad(part, ((0, 0), (1, 1)), constant_values=True).astype(np.int8), axis=1)
-    rows, begins = np.nonzero(edges < 0)
-    gaps = np.stack([begins, np.nonzero(edges > 0)[1]], axis=1).astype(np.int64)
-    first = np.searchsorted(rows, np.arange(height + 1)).astype(np.int64)
-    return Place(mask.shape[1], top * mask.shape[1] + left, columns, bits.pack(part), first, gaps)
+    valid = bits.pack(part)
+    first, gaps = np.zeros(height + 1, np.int64), np.zeros((0, 2), np.int64)
+    while (n := bits.unset_runs(valid, columns, first, gaps)) > len(gaps):
+        gaps = np.zeros((n, 2), np.int64)
+    return Place(mask.shape[1], top * mask.shape[1] + left, columns, valid, first, gaps)
 
 
 class Buffers(NamedTuple):

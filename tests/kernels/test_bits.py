@@ -51,6 +51,19 @@ def test_runs(shape, seed):
         np.testing.assert_array_equal(np.column_stack([starts[:n], stops[:n]]), edges.reshape(-1, 2))
 
 
+@settings(max_examples=60, deadline=None)
+@given(shape=SHAPES, seed=st.integers(0, 2**32))
+def test_unset_runs(shape, seed):
+    mask = a_mask(shape, seed)
+    first = np.zeros(shape[0] + 1, np.int64)
+    n = bits.unset_runs(bits.pack(mask), shape[1], first, np.zeros((0, 2), np.int64))
+    found = np.zeros((n, 2), np.int64)
+    assert bits.unset_runs(bits.pack(mask), shape[1], first, found) == n == first[-1]
+    for i, row in enumerate(mask):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], ~row, [0]]).astype(int)))
+        np.testing.assert_array_equal(found[first[i] : first[i + 1]], edges.reshape(-1, 2))
+
+
 @pytest.mark.parametrize("columns", [1, 64, 100, 5000])
 def test_pack_and_clear(columns):
     mask = a_mask((3, columns), columns)
