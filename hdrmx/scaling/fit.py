@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 
 MOST_DENSE = 400  # parameters whose matrix is made as a whole
 RIDGE = 1e-9  # relative, on the diagonal: some directions change nothing
-SMALLEST_SCALE = 1e-3  # no step may bring a fitted scale below
+SMALLEST_SCALE = 1e-6  # no step may bring a fitted scale below
 MOST_HALVINGS = 12
 CG_TOLERANCE, CG_STEPS = 1e-4, 200
 

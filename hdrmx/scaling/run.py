@@ -54,6 +54,8 @@ class Run:
         self.whole = observations.partiality >= params.fit_partiality
         if not self.whole.any():
             self.whole[:] = True
+        self.by_sweep = np.argsort(observations.sweep, kind="stable")
+        self.limits = np.searchsorted(observations.sweep[self.by_sweep], np.arange(len(geometries) + 1))
         self.fit_rows, self.fit_start = self._choose_groups()
         self.fit_design = self._design(self.fit_rows)
 
@@ -93,9 +95,9 @@ class Run:
             self.covariances = covariances(self.model, self._data(), self.parameters)
         for sweep, own in enumerate(self.model.sweeps):
             values = np.ascontiguousarray(self.parameters[own.columns])
-            rows_of_sweep = np.flatnonzero(self.obs.sweep == sweep)
-            for begin in range(0, len(rows_of_sweep), CHUNK):
-                rows = rows_of_sweep[begin : begin + CHUNK]
+            end = int(self.limits[sweep + 1])
+            for begin in range(int(self.limits[sweep]), end, CHUNK):
+                rows = self.by_sweep[begin : min(begin + CHUNK, end)]
                 design = self._design(rows, local=True)
                 out = np.empty(len(rows))
                 kernels.scales(design, values, out)
@@ -107,9 +109,8 @@ class Run:
     def reject(self) -> None:
         """Mark outliers, of all observations anew."""
         usable = self.scale > LEAST_SCALE
-        self.outlier = outliers(
-            self.start_of, self.intensity, self.variance, self.scale, usable, self.params.outlier_sigma
-        )
+        limit = self.params.outlier_sigma
+        self.outlier = outliers(self.start_of, self.intensity, self.variance, self.scale, usable, limit)
 
     def combine(self) -> pd.DataFrame:
         """Choose between profile fit and summation; what was tried."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from hdrmx import tables
 from hdrmx.errors import InputError
@@ -77,7 +78,11 @@ def scale(sweeps: Sequence[Sweep], space_group: str, params: Scale = DEFAULT) ->
     """
     if not sweeps:
         raise InputError("scaling", "there is no sweep", "integrate first")
-    observations = gather(sweeps, space_group_of(space_group), params)
+    with threadpool_limits(1, user_api="blas"):  # sums of one order: the same bytes on any machine
+        return _scale(sweeps, gather(sweeps, space_group_of(space_group), params), params)
+
+
+def _scale(sweeps: Sequence[Sweep], observations: Observations, params: Scale) -> Scaled:
     run = Run(observations, [s.geometry for s in sweeps], params)
     run.start()
     run.reject()
@@ -111,7 +116,9 @@ def _table(sweeps: Sequence[Sweep], obs: Observations, run: Run) -> tuple[pd.Dat
     """`tables.SCALED` in the order of the input, and rows."""
     back = np.argsort(obs.groups.order)
     row, sweep = obs.row[back], obs.sweep[back]
-    source = pd.concat([s.observations.iloc[row[sweep == i]] for i, s in enumerate(sweeps)], ignore_index=True)
+    limits = np.searchsorted(sweep, np.arange(len(sweeps) + 1))
+    parts = [s.observations.iloc[row[limits[i] : limits[i + 1]]] for i, s in enumerate(sweeps)]
+    source = pd.concat(parts, ignore_index=True)
     scale = run.scale[back]
     kept = scale > LEAST_SCALE
     divisor = np.where(kept, scale, 1.0)
@@ -157,6 +164,9 @@ def _notes(obs: Observations, run: Run, fits: Sequence[Fit], n_sweeps: int) -> t
         notes.append(
             f"the sweeps fall into {n_islands} sets with no reflection in common: their scales can't be compared"
         )
+    n_small = int(np.count_nonzero(~(run.scale > LEAST_SCALE)))
+    if n_small:
+        notes.append(f"{n_small} observations were rejected for a scale below {LEAST_SCALE}")
     if not fits[-1].converged:
         notes.append(f"the last fit had not settled after {fits[-1].steps} steps; raise scale.max_steps")
     if run.params.error_model != "none" and run.error_model.n == 0:
