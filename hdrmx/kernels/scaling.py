@@ -312,8 +312,15 @@ def _dot(design: Design, i: int, columns: Rows, values: Floats, stretch: float, 
 
 
 @njit(cache=True, nogil=True)
-def variances(design: Design, parameters: Floats, covariance: Floats, out: Floats) -> None:
-    """Variance of ln g of every observation, l^T covariance l."""
+def variances(
+    design: Design,
+    parameters: Floats,
+    sweep: Rows,
+    first_of_sweep: Rows,
+    covariances: Floats,
+    out: Floats,
+) -> None:
+    """Variance of ln g of every observation, l^T covariance l, from the covariances (sweeps, widest, widest)."""
     n_terms = design.surface.shape[1]
     columns, values = np.zeros(6 + n_terms, np.int32), np.zeros(6 + n_terms)
     for i in range(len(out)):
@@ -323,10 +330,11 @@ def variances(design: Design, parameters: Floats, covariance: Floats, out: Float
                 columns[n + k], values[n + k] = design.surface_at[i] + k, stretch * design.surface[i, k]
             n += n_terms
         out[i] = 0.0
+        before, covariance = first_of_sweep[sweep[i]], covariances[sweep[i]]
         for a in range(n):
-            row, inner = covariance[columns[a]], 0.0
+            row, inner = covariance[columns[a] - before], 0.0
             for b in range(n):
-                inner += row[columns[b]] * values[b]
+                inner += row[columns[b] - before] * values[b]
             out[i] += inner * values[a]
 
 

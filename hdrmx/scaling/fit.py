@@ -164,7 +164,7 @@ def sweep_matrices(model: Model, data: Data, parameters: Floats, scale: Floats) 
         data.weight,
         scale,
         data.sweep,
-        np.array([s.first for s in model.sweeps], np.int32),
+        model.first_of_sweep,
         blocks,
         gradient,
     )
@@ -175,24 +175,26 @@ def _whole(upper: Floats) -> Floats:
     return upper + np.triu(upper, 1).T
 
 
-def covariances(model: Model, data: Data, parameters: Floats) -> list[Floats]:
-    """Covariance of each sweep's parameters, with nothing said of directions that change no relative intensity.
+def covariances(model: Model, data: Data, parameters: Floats) -> Floats:
+    """Covariance of each sweep's parameters (sweeps, widest, widest), the rest 0.
 
-    Weights are taken as 1 / variance. Of many parameters: that of each sweep's by itself, the others held.
+    Nothing is said of directions that change no relative intensity. Weights are taken as 1 / variance. Of many
+    parameters: that of each sweep's by itself, the others held.
     """
     scale = np.empty(len(data.intensity))
     _target(data, parameters, scale)
     restraints = model.restraints()
-    free = model.free_directions(parameters)
+    width = max(s.n for s in model.sweeps)
+    out = np.zeros((len(model.sweeps), width, width))
     if model.n_parameters <= MOST_DENSE:
         matrix, _ = normal_equations(model, data, parameters, scale)
-        whole = _pseudo_inverse(matrix + np.diag(restraints), free)
-        return [np.ascontiguousarray(whole[s.columns, s.columns]) for s in model.sweeps]
-    blocks, _ = sweep_matrices(model, data, parameters, scale)
-    return [
-        _pseudo_inverse(block + np.diag(restraints[s.columns]), np.zeros((s.n, 0)))
-        for s, block in zip(model.sweeps, blocks)
-    ]
+        whole = _pseudo_inverse(matrix + np.diag(restraints), model.free_directions(parameters))
+        for block, s in zip(out, model.sweeps):
+            block[: s.n, : s.n] = whole[s.columns, s.columns]
+        return out
+    for block, s, own in zip(out, model.sweeps, sweep_matrices(model, data, parameters, scale)[0]):
+        block[: s.n, : s.n] = _pseudo_inverse(own + np.diag(restraints[s.columns]), np.zeros((s.n, 0)))
+    return out
 
 
 def _pseudo_inverse(matrix: Floats, free: Floats) -> Floats:

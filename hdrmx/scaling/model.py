@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -75,14 +76,19 @@ class Model:
 
     sweeps: tuple[SweepModel, ...]
 
-    @property
+    @cached_property
     def n_parameters(self) -> int:
         return sum(s.n for s in self.sweeps)
 
-    @property
+    @cached_property
     def n_terms(self) -> int:
         """Harmonics of every sweep that has a surface."""
         return max((s.n_surface for s in self.sweeps), default=0)
+
+    @cached_property
+    def first_of_sweep(self) -> npt.NDArray[np.int32]:
+        """(sweeps,) first parameter of each."""
+        return np.array([s.first for s in self.sweeps], np.int32)
 
     def start(self) -> Floats:
         """Parameters that scale nothing."""
@@ -170,8 +176,6 @@ def make_design(
     frame: Floats,
     d: Floats,
     s1: Floats,
-    *,
-    local: bool = False,
 ) -> Design:
     """How the parameters bear on observations.
 
@@ -181,7 +185,6 @@ def make_design(
     frame : (n,) where along its scan
     d : (n,) A
     s1 : (n, 3) diffracted rays, laboratory frame
-    local : count parameters from each sweep's first instead of from that of all sweeps
     """
     n = len(sweep)
     out = Design(
@@ -193,12 +196,9 @@ def make_design(
         np.zeros((n, model.n_terms)),
     )
     order = np.argsort(sweep, kind="stable")
-    limits = np.searchsorted(sweep[order], np.arange(len(model.sweeps) + 1))
-    for number, (own, geometry) in enumerate(zip(model.sweeps, geometries)):
-        rows = order[limits[number] : limits[number + 1]]
-        if not len(rows):
-            continue
-        first = 0 if local else own.first
+    numbers, starts = np.unique(sweep[order], return_index=True)
+    for number, rows in zip(numbers, np.split(order, starts[1:])):
+        own, geometry, first = model.sweeps[number], geometries[number], model.sweeps[number].first
         at, out.scale_weight[rows] = own.scale.weights(frame[rows])
         out.scale_at[rows] = at + first
         if own.decay is not None:

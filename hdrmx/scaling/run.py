@@ -50,12 +50,11 @@ class Run:
         self.scale, self.log_variance, self.outlier = np.ones(n), np.full(n, np.nan), np.zeros(n, bool)
         self.model = make_model(geometries, params)
         self.parameters = self.model.start()
-        self.covariances: list[Floats] = []
+        self.covariances = np.zeros((len(geometries), 0, 0))
         self.whole = observations.partiality >= params.fit_partiality
         if not self.whole.any():
             self.whole[:] = True
         self.by_sweep = np.argsort(observations.sweep, kind="stable")
-        self.limits = np.searchsorted(observations.sweep[self.by_sweep], np.arange(len(geometries) + 1))
         self.fit_rows, self.fit_start = self._choose_groups()
         self.fit_design = self._design(self.fit_rows)
 
@@ -93,18 +92,16 @@ class Run:
         """Scales, and their variances if wanted, of every observation from the parameters."""
         if with_variance:
             self.covariances = covariances(self.model, self._data(), self.parameters)
-        for sweep, own in enumerate(self.model.sweeps):
-            values = np.ascontiguousarray(self.parameters[own.columns])
-            end = int(self.limits[sweep + 1])
-            for begin in range(int(self.limits[sweep]), end, CHUNK):
-                rows = self.by_sweep[begin : min(begin + CHUNK, end)]
-                design = self._design(rows, local=True)
-                out = np.empty(len(rows))
-                kernels.scales(design, values, out)
-                self.scale[rows] = out
-                if with_variance:
-                    kernels.variances(design, values, self.covariances[sweep], out)
-                    self.log_variance[rows] = out
+        for begin in range(0, len(self.obs), CHUNK):
+            rows = self.by_sweep[begin : begin + CHUNK]
+            design, out = self._design(rows), np.empty(len(rows))
+            kernels.scales(design, self.parameters, out)
+            self.scale[rows] = out
+            if with_variance:
+                kernels.variances(
+                    design, self.parameters, self.obs.sweep[rows], self.model.first_of_sweep, self.covariances, out
+                )
+                self.log_variance[rows] = out
 
     def reject(self) -> None:
         """Mark outliers, of all observations anew."""
@@ -185,8 +182,6 @@ class Run:
         weight = np.where(take_part, 1.0 / self.variance[rows], 0.0)
         return Data(self.fit_design, self.fit_start, self.intensity[rows], weight, self.obs.sweep[rows])
 
-    def _design(self, rows: Ints, *, local: bool = False) -> kernels.Design:
+    def _design(self, rows: Ints) -> kernels.Design:
         obs = self.obs
-        return make_design(
-            self.model, self.geometries, obs.sweep[rows], obs.frame[rows], obs.d[rows], obs.s1[rows], local=local
-        )
+        return make_design(self.model, self.geometries, obs.sweep[rows], obs.frame[rows], obs.d[rows], obs.s1[rows])

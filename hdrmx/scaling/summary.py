@@ -13,16 +13,16 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def parameter_table(model: Model, parameters: Floats, blocks: list[Floats]) -> pd.DataFrame:
+def parameter_table(model: Model, parameters: Floats, covariances: Floats) -> pd.DataFrame:
     """Columns sweep, part (scale, decay, absorption), frame (of its point; NaN), term (l, m; empty), value, sd."""
     rows = []
-    for number, (sweep, block) in enumerate(zip(model.sweeps, blocks)):
+    for number, (sweep, block) in enumerate(zip(model.sweeps, covariances)):
         places = [("scale", f, "") for f in sweep.scale.positions]
         if sweep.decay is not None:
             places += [("decay", f, "") for f in sweep.decay.positions]
         for l in range(1, sweep.l_max + 1):
             places += [("absorption", float("nan"), f"{l},{m}") for m in range(-l, l + 1)]
-        sds = np.sqrt(np.maximum(np.diag(block), 0.0))
+        sds = np.sqrt(np.maximum(np.diag(block)[: sweep.n], 0.0))
         for (part, frame, term), value, sd in zip(places, parameters[sweep.columns], sds):
             rows.append((number, part, float(frame), term, float(value), float(sd)))
     return pd.DataFrame(rows, columns=["sweep", "part", "frame", "term", "value", "sd"])

@@ -100,13 +100,15 @@ def test_blocks_of_sweeps() -> None:
 
 
 def test_variances_of_scales() -> None:
-    design, parameters, *_ = _case(9)
-    root = np.random.default_rng(1).normal(size=(len(parameters), len(parameters)))
-    covariance = root @ root.T
+    design, parameters, _, _, _, sweep = _case(9)
+    root = np.random.default_rng(1).normal(size=(N_SWEEPS, PER_SWEEP, PER_SWEEP))
+    covariances = root @ root.transpose(0, 2, 1)
     l = scaling_plain.log_jacobian(design, parameters)[1]
-    out = np.empty(len(l))
-    scaling.variances(design, parameters, covariance, out)
-    np.testing.assert_allclose(out, np.einsum("ij,jk,ik->i", l, covariance, l), rtol=1e-10)
+    out, first = np.empty(len(l)), (PER_SWEEP * np.arange(N_SWEEPS)).astype(np.int32)
+    scaling.variances(design, parameters, sweep, first, covariances, out)
+    for i, s in enumerate(sweep):
+        own = l[i, first[s] : first[s] + PER_SWEEP]
+        assert out[i] == pytest.approx(own @ covariances[s] @ own, rel=1e-10)
 
 
 @settings(max_examples=40, deadline=None)
