@@ -25,7 +25,9 @@ MOST_DENSE = 400  # parameters whose matrix is made as a whole
 RIDGE = 1e-9  # relative, on the diagonal: some directions change nothing
 SMALLEST_SCALE = 1e-6  # no step may bring a fitted scale below
 MOST_HALVINGS = 12
+BLOCK_RIDGE = 1e-6
 CG_TOLERANCE, CG_STEPS = 1e-4, 200
+RCOND = 1e-10  # relative, of eigenvalues that count as 0
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,12 @@ def _step_by_products(
     """Conjugate gradients, preconditioned with each sweep's own matrix, the best I of groups held."""
     blocks, gradient = sweep_matrices(model, data, parameters, scale)
     right = -(gradient + restraints * parameters)
-    inverses = []
-    for sweep, block in zip(model.sweeps, blocks):
-        full = block + np.diag(restraints[sweep.columns])
-        diagonal = np.where(np.diag(full) > 0, np.diag(full), 1.0)
-        inverses.append(np.linalg.pinv(full + 1e-6 * np.diag(diagonal), hermitian=True))
+    columns = model.padded_columns
+    diagonal = np.arange(columns.shape[1])
+    blocks[:, diagonal, diagonal] += np.append(restraints, 1.0)[columns]
+    blocks[:, diagonal, diagonal] *= 1.0 + BLOCK_RIDGE
+    blocks[:, diagonal, diagonal] += blocks[:, diagonal, diagonal] == 0  # parameters that bear on nothing
+    inverses = np.linalg.inv(blocks)
     along, passes = np.zeros(len(data.intensity)), 1
 
     def product(vector: Floats) -> Floats:
@@ -139,7 +142,9 @@ def _step_by_products(
         return out
 
     def precondition(vector: Floats) -> Floats:
-        return np.concatenate([inverse @ vector[s.columns] for s, inverse in zip(model.sweeps, inverses)])
+        out = np.empty(len(vector) + 1)
+        out[columns] = np.matmul(inverses, np.append(vector, 0.0)[columns][:, :, None])[:, :, 0]
+        return out[:-1]
 
     shape = (model.n_parameters, model.n_parameters)
     change, _ = sparse.linalg.cg(
@@ -152,8 +157,11 @@ def _step_by_products(
     return change, passes
 
 
-def sweep_matrices(model: Model, data: Data, parameters: Floats, scale: Floats) -> tuple[list[Floats], Floats]:
-    """Each sweep's block of sum W l l^T, as if the best I of groups were known; and the gradient of half the target."""
+def sweep_matrices(model: Model, data: Data, parameters: Floats, scale: Floats) -> tuple[Floats, Floats]:
+    """Each sweep's sum W l l^T, as if the best I of groups were known; and the gradient of half the target.
+
+    Blocks are (sweeps, widest, widest), 0 beyond a sweep's own parameters.
+    """
     width = max(s.n for s in model.sweeps)
     blocks, gradient = np.zeros((len(model.sweeps), width, width)), np.zeros(model.n_parameters)
     kernels.accumulate_blocks(
@@ -168,11 +176,11 @@ def sweep_matrices(model: Model, data: Data, parameters: Floats, scale: Floats) 
         blocks,
         gradient,
     )
-    return [_whole(block[: s.n, : s.n]) for s, block in zip(model.sweeps, blocks)], gradient
+    return _whole(blocks), gradient
 
 
 def _whole(upper: Floats) -> Floats:
-    return upper + np.triu(upper, 1).T
+    return upper + np.swapaxes(np.triu(upper, 1), -1, -2)
 
 
 def covariances(model: Model, data: Data, parameters: Floats) -> Floats:
@@ -192,13 +200,14 @@ def covariances(model: Model, data: Data, parameters: Floats) -> Floats:
         for block, s in zip(out, model.sweeps):
             block[: s.n, : s.n] = whole[s.columns, s.columns]
         return out
-    for block, s, own in zip(out, model.sweeps, sweep_matrices(model, data, parameters, scale)[0]):
-        block[: s.n, : s.n] = _pseudo_inverse(own + np.diag(restraints[s.columns]), np.zeros((s.n, 0)))
-    return out
+    blocks = sweep_matrices(model, data, parameters, scale)[0]
+    diagonal = np.arange(width)
+    blocks[:, diagonal, diagonal] += np.append(restraints, 0.0)[model.padded_columns]
+    return np.asarray(np.linalg.pinv(blocks, rcond=RCOND, hermitian=True), np.float64)
 
 
 def _pseudo_inverse(matrix: Floats, free: Floats) -> Floats:
     """Inverse on the space orthogonal to the columns of `free`."""
     keep = np.eye(len(matrix)) - free @ free.T
-    inverse = np.linalg.pinv(keep @ matrix @ keep, rcond=1e-10, hermitian=True)
+    inverse = np.linalg.pinv(keep @ matrix @ keep, rcond=RCOND, hermitian=True)
     return keep @ inverse @ keep

@@ -90,6 +90,12 @@ class Model:
         """(sweeps,) first parameter of each."""
         return np.array([s.first for s in self.sweeps], np.int32)
 
+    @cached_property
+    def padded_columns(self) -> Ints:
+        """(sweeps, widest) columns of each sweep's parameters; the number of all, where it has no more."""
+        at = self.first_of_sweep[:, None] + np.arange(max(s.n for s in self.sweeps))
+        return np.where(at < np.append(self.first_of_sweep[1:], self.n_parameters)[:, None], at, self.n_parameters)
+
     def start(self) -> Floats:
         """Parameters that scale nothing."""
         values = np.zeros(self.n_parameters)

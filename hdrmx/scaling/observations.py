@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from hdrmx.scaling.groups import Groups, group
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+
+_INTENSITIES = ("prf_value", "prf_variance", "sum_value", "sum_variance")
+_COLUMNS = ("h", "k", "l", "flags", "frame", "d", "s1_x", "s1_y", "s1_z", "partiality", "lp", "qe", *_INTENSITIES)
 
 
 @dataclass(frozen=True)
@@ -65,42 +69,46 @@ class Observations:
 
 def gather(sweeps: Sequence[Sweep], space_group: gemmi.SpaceGroup, params: Scale) -> Observations:
     """Usable observations of all sweeps. Raises InputError where there is none or no two are equivalent."""
-    counts: dict[str, int] = {}
-    kept = [usable_rows(s.observations, params, counts) for s in sweeps]
-    if not sum(len(rows) for rows in kept):
+    sizes = np.array([len(s.observations) for s in sweeps])
+    together = pd.concat([s.observations[list(_COLUMNS)] for s in sweeps], ignore_index=True)
+    kept, counts = usable_rows(together, params)
+    if not len(kept):
         reasons = ", ".join(f"{name} {n}" for name, n in counts.items() if n)
         raise InputError("scaling", f"no observation can be used ({reasons})", "look at the results of integration")
-    parts = [s.observations.iloc[rows] for s, rows in zip(sweeps, kept)]
-    hkl = [part[["h", "k", "l"]].to_numpy(np.int32) for part in parts]
+    together = together.iloc[kept].reset_index(drop=True)
+    sweep = np.repeat(np.arange(len(sweeps), dtype=np.int32), sizes)[kept]
+    row = kept - (np.cumsum(sizes) - sizes)[sweep]
+    measured = measured_of(together)
+    whole = together[["h", "k", "l"]].to_numpy(np.int32)
     indexing: tuple[Choice, ...] = ()
     if params.consistent_indexing and len(sweeps) > 1:
-        indexing = _one_indexing(hkl, parts, sweeps, space_group)
-    whole = np.concatenate(hkl)
+        indexing, whole = _one_indexing(whole, measured, together["d"].to_numpy(), sweep, sweeps, space_group)
     groups = group(whole, space_group)
     if not (groups.sizes > 1).any():
         raise InputError("scaling", "no two observations are equivalent", "check the space group")
     order = groups.order
 
     def column(name: str) -> Floats:
-        return np.concatenate([p[name].to_numpy(np.float64) for p in parts])[order]
+        return together[name].to_numpy(np.float64)[order]
 
     return Observations(
         groups=groups,
-        sweep=np.repeat(np.arange(len(sweeps), dtype=np.int32), [len(rows) for rows in kept])[order],
-        row=np.concatenate(kept)[order],
+        sweep=sweep[order],
+        row=row[order],
         hkl=whole[order],
         frame=column("frame"),
         d=column("d"),
         s1=np.column_stack([column("s1_x"), column("s1_y"), column("s1_z")]),
         partiality=column("partiality"),
-        measured=measured_of(pd.concat(parts, ignore_index=True).iloc[order]),
+        measured=measured.take(order),
         indexing=indexing,
         counts=counts,
     )
 
 
-def usable_rows(table: pd.DataFrame, params: Scale, counts: dict[str, int]) -> Ints:
-    """Rows of `tables.INTEGRATED` that can be scaled; adds to `counts` why others can't."""
+def usable_rows(table: pd.DataFrame, params: Scale) -> tuple[Ints, dict[str, int]]:
+    """Rows of `tables.INTEGRATED` that can be scaled, and how many can't, by reason."""
+    counts: dict[str, int] = {}
     measured = measured_of(table)
     intensity = np.where(measured.has_profile, measured.profile, measured.sum_value)
     variance = np.where(measured.has_profile, measured.profile_variance, measured.sum_variance)
@@ -108,7 +116,7 @@ def usable_rows(table: pd.DataFrame, params: Scale, counts: dict[str, int]) -> I
     keep = np.ones(len(table), bool)
 
     def drop(reason: str, where: Mask) -> None:
-        counts[reason] = counts.get(reason, 0) + int(np.count_nonzero(where & keep))
+        counts[reason] = int(np.count_nonzero(where & keep))
         keep[where] = False
 
     drop("not_integrated", ~(measured.has_profile | measured.has_sum))
@@ -118,7 +126,7 @@ def usable_rows(table: pd.DataFrame, params: Scale, counts: dict[str, int]) -> I
     with np.errstate(invalid="ignore", divide="ignore"):
         drop("too_negative", ~(intensity > params.min_i_over_sigma * np.sqrt(variance)))
     drop("without_correction", ~np.isfinite(measured.factor) | ~(measured.factor > 0))
-    return np.flatnonzero(keep)
+    return np.flatnonzero(keep), counts
 
 
 def measured_of(table: pd.DataFrame) -> Measured:
@@ -145,30 +153,32 @@ def measured_of(table: pd.DataFrame) -> Measured:
     )
 
 
-_INTENSITIES = ("prf_value", "prf_variance", "sum_value", "sum_variance")
-
-
 def _one_indexing(
-    hkl: list[npt.NDArray[np.int32]],
-    parts: list[pd.DataFrame],
+    hkl: npt.NDArray[np.int32],
+    measured: Measured,
+    d: Floats,
+    sweep: npt.NDArray[np.int32],
     sweeps: Sequence[Sweep],
     space_group: gemmi.SpaceGroup,
-) -> tuple[Choice, ...]:
-    """Bring the indices of all sweeps (changed in place) to one choice."""
-    cells = np.array([s.crystal.cell for s in sweeps])
-    ways = operators(tuple(np.median(cells, axis=0)), space_group)
-    filled = [i for i, h in enumerate(hkl) if len(h)]
+) -> tuple[tuple[Choice, ...], npt.NDArray[np.int32]]:
+    """How each sweep is reindexed, and the new indices; observations stand sweep by sweep."""
+    cell = np.median([s.crystal.cell for s in sweeps], axis=0)
+    ways = operators(tuple(float(x) for x in cell), space_group)
+    limits = np.searchsorted(sweep, np.arange(len(sweeps) + 1))
+    parts = [slice(a, b) for a, b in itertools.pairwise(limits)]
+    filled = [i for i, part in enumerate(parts) if part.stop > part.start]
     if len(ways) < 2 or len(filled) < 2:
-        return ()
-    intensity = []
-    for i in filled:
-        measured = measured_of(parts[i])
-        intensity.append(np.where(measured.has_profile, measured.profile, measured.sum_value) * measured.factor)
+        return (), hkl
+    intensity = np.where(measured.has_profile, measured.profile, measured.sum_value) * measured.factor
     chosen = choose_indexing(
-        [hkl[i] for i in filled], intensity, [parts[i]["d"].to_numpy() for i in filled], ways, space_group
+        [hkl[parts[i]] for i in filled],
+        [intensity[parts[i]] for i in filled],
+        [d[parts[i]] for i in filled],
+        ways,
+        space_group,
     )
-    choices = [Choice("x,y,z", float("nan"), float("nan"))] * len(hkl)
+    choices, new = [Choice("x,y,z", float("nan"), float("nan"))] * len(sweeps), hkl.copy()
     for i, choice in zip(filled, chosen):
         choices[i] = choice
-        hkl[i] = reindexed(hkl[i], gemmi.Op(choice.operator))
-    return tuple(choices)
+        new[parts[i]] = reindexed(hkl[parts[i]], gemmi.Op(choice.operator))
+    return tuple(choices), new

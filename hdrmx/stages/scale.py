@@ -23,6 +23,8 @@ from hdrmx.scaling.run import LEAST_SCALE, Run
 from hdrmx.scaling.summary import islands, parameter_table
 
 DEFAULT = Scale()
+_AS_THEY_ARE = ("frame", "frame_obs", "slow_obs", "fast_obs", "partiality", "lp", "qe")
+_CARRIED = (*_AS_THEY_ARE, "background_sum", "n_foreground", "n_background")
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -116,9 +118,9 @@ def _table(sweeps: Sequence[Sweep], obs: Observations, run: Run) -> tuple[pd.Dat
     """`tables.SCALED` in the order of the input, and rows."""
     back = np.argsort(obs.groups.order)
     row, sweep = obs.row[back], obs.sweep[back]
-    limits = np.searchsorted(sweep, np.arange(len(sweeps) + 1))
-    parts = [s.observations.iloc[row[limits[i] : limits[i + 1]]] for i, s in enumerate(sweeps)]
-    source = pd.concat(parts, ignore_index=True)
+    sizes = np.array([len(s.observations) for s in sweeps])
+    together = pd.concat([s.observations[list(_CARRIED)] for s in sweeps], ignore_index=True)
+    source = together.iloc[row + (np.cumsum(sizes) - sizes)[sweep]]
     scale = run.scale[back]
     kept = scale > LEAST_SCALE
     divisor = np.where(kept, scale, 1.0)
@@ -137,7 +139,7 @@ def _table(sweeps: Sequence[Sweep], obs: Observations, run: Run) -> tuple[pd.Dat
         "background_sigma": np.sqrt(np.abs(background) * (1.0 + source["n_foreground"].to_numpy() / n_background)),
         "rejected": run.outlier[back] | ~kept,
     }
-    for name in ("frame", "frame_obs", "slow_obs", "fast_obs", "partiality", "lp", "qe"):
+    for name in _AS_THEY_ARE:
         columns[name] = source[name].to_numpy()
     table = pd.DataFrame({c.name: np.asarray(columns[c.name]).astype(c.dtype) for c in tables.SCALED})
     tables.check(table, tables.SCALED)
