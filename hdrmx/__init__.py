@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from hdrmx.kernel_cache import discard_stale
+
 __version__ = "0.1.0"
 
 # Imported when first asked for, so that `import hdrmx` costs nothing.
@@ -15,6 +17,8 @@ _LAZY = {
     "open_source": "hdrmx.io.open",
     "Params": "hdrmx.params",
 }
+
+discard_stale()
 
 
 def __getattr__(name: str) -> Any:
