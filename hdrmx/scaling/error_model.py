@@ -41,7 +41,7 @@ class ErrorModel:
     Attributes
     ----------
     kind : dials, exact or none
-    n : observations it was found from; 0 where a and b are 1 and 0 for want of them
+    n : observations it was found from; 0 where there were too few
     bins : columns low, high (of expected intensity before scaling), n, before, after: variances of normalised
         deviations with a, b = 1, 0 and as found; 1 where errors are right
     """
@@ -93,8 +93,11 @@ def first_error_model(kind: str) -> ErrorModel:
 
 
 def find_error_model(kind: str, scatter: Scatter, min_expected: float) -> ErrorModel:
-    """Find a and b; 1 and 0 where there are too few observations. Time ~ observations (log of them for "dials")."""
-    nothing = ErrorModel(kind, 1.0, 0.0, 0, _bins(*[np.zeros(0)] * 3))
+    """Find a and b; those assumed at first where there are too few observations, "exact" then with b 0.
+
+    Time ~ observations (log of them for "dials").
+    """
+    nothing = first_error_model(kind)
     if kind == "none":
         return nothing
     chosen = _strong_groups(scatter)
@@ -102,7 +105,7 @@ def find_error_model(kind: str, scatter: Scatter, min_expected: float) -> ErrorM
         chosen &= _largest_expected(scatter) > min_expected  # of a group as a whole: nothing is chosen by its error
     plot = None if kind == "exact" else _DialsPlot(scatter, chosen, min_expected)
     if (np.count_nonzero(chosen) if plot is None else len(plot.mean)) < FEWEST:
-        return nothing
+        return ErrorModel(kind, 1.0, 0.0, 0, nothing.bins) if plot is None else nothing
     return _exact(scatter, chosen) if plot is None else _dials(plot)
 
 

@@ -172,7 +172,8 @@ def _notes(obs: Observations, run: Run, fits: Sequence[Fit], n_sweeps: int) -> t
     if not fits[-1].converged:
         notes.append(f"the last fit had not settled after {fits[-1].steps} steps; raise scale.max_steps")
     if run.params.error_model != "none" and run.error_model.n == 0:
-        notes.append("too few strong equivalent observations for an error model: errors stay as integration gave them")
+        b = run.error_model.b
+        notes.append(f"too few strong equivalent observations to find an error model: a = 1, b = {b} are assumed")
     unsure = [i for i, c in enumerate(obs.indexing) if not c.correlation - c.second > 0.05]
     if unsure:
         notes.append(f"the choice of indexing is unsure for {len(unsure)} of {n_sweeps} sweeps")
