@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import NamedTuple
@@ -21,6 +19,7 @@ from hdrmx.kernels.grouping import COLUMNS, Grouper
 from hdrmx.models import Detector, Geometry
 from hdrmx.observe import Around, unobserved
 from hdrmx.params import FindSpots
+from hdrmx.stages.in_order import in_order
 from hdrmx.stages.resolution_mask import resolution_mask
 from hdrmx.stages.spot_pixels import spot_pixels
 from hdrmx.stages.spot_table import peak_to_centroid_px, spot_table
@@ -117,7 +116,7 @@ def find_spots(
     strong: list[tuple[int, StrongPixels]] = []
     bad: list[tuple[int, str]] = []
     with around("strong_pixels"):
-        for frame, seen in _in_order(detect, frames, threads):
+        for frame, seen in in_order(detect, frames, threads, ahead=_AHEAD, name="find_spots"):
             if isinstance(seen, BadFrame):
                 if not skip_bad_frames:
                     raise seen
@@ -228,36 +227,6 @@ class _StrongPixelFinder:
             shape = threshold.shape
             mine.buffers = (Workspace(shape, threshold.dtype), ThresholdWork(threshold), Events(shape))
         return mine.buffers
-
-
-def _in_order(
-    detect: Callable[[Frame], _Seen], frames: Iterable[Frame], threads: int
-) -> Iterator[tuple[Frame, _Seen | BadFrame]]:
-    """What each frame gave, in the order of the frames, with at most a few frames for each thread under way."""
-
-    def attempt(frame: Frame) -> _Seen | BadFrame:
-        try:
-            return detect(frame)
-        except BadFrame as error:
-            return error
-
-    if threads <= 1:
-        for frame in frames:
-            yield frame, attempt(frame)
-        return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="find_spots")
-    waiting: deque[tuple[Frame, Future[_Seen | BadFrame]]] = deque()
-    try:
-        for frame in frames:
-            waiting.append((frame, pool.submit(attempt, frame)))
-            if len(waiting) > _AHEAD * threads:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _per_frame(looks: list[_Look], spots: pd.DataFrame) -> pd.DataFrame:

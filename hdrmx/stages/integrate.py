@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
@@ -34,6 +34,7 @@ from hdrmx.kernels.workspace import Events, Workspace
 from hdrmx.models import Geometry
 from hdrmx.observe import Around, unobserved
 from hdrmx.params import Integrate
+from hdrmx.stages.in_order import in_order
 
 DEFAULT = Integrate()
 # A frame whose chunk has fewer bits a pixel than this is read as events.
@@ -108,7 +109,7 @@ def integrate(
     work = _Integrator(predicted, mask, geometry, profile, params, threads)
     bad: list[tuple[int, str]] = []
     with around("boxes"):
-        for frame, seen in _in_order(work.read, frames, threads):
+        for frame, seen in in_order(work.read, frames, threads, ahead=_AHEAD, name="integrate"):
             if isinstance(seen, BadFrame):
                 if not skip_bad_frames:
                     raise seen
@@ -461,33 +462,3 @@ def _per_frame(table: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg(
         background=("background", "mean"), i_over_sigma=("i_over_sigma", "mean"), reflections=("background", "size")
     ).reset_index()
-
-
-def _in_order(
-    read: Callable[[Frame], _Seen], frames: Iterable[Frame], threads: int
-) -> Iterator[tuple[Frame, _Seen | BadFrame]]:
-    """Frames decoded, in their order, with at most a few for each thread under way."""
-
-    def attempt(frame: Frame) -> _Seen | BadFrame:
-        try:
-            return read(frame)
-        except BadFrame as error:
-            return error
-
-    if threads <= 1:
-        for frame in frames:
-            yield frame, attempt(frame)
-        return
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="integrate")
-    waiting: deque[tuple[Frame, Future[_Seen | BadFrame]]] = deque()
-    try:
-        for frame in frames:
-            waiting.append((frame, pool.submit(attempt, frame)))
-            if len(waiting) > _AHEAD * threads:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
