@@ -63,6 +63,7 @@ class Span:
     peak_bytes: int | None = None  # highest resident memory within the span; see Machine.peak_memory
     counts: dict[str, int] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
+    sampled: dict[str, int] = field(default_factory=dict)  # time by what its threads were at; see docs/record.md
     children: tuple[Span, ...] = ()
 
     @property
@@ -158,6 +159,33 @@ class DataSet:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ThreadLine:
+    """One thread, or several of one name, over the steps of a timeline."""
+
+    name: str
+    busy_ns: tuple[int, ...] = ()  # time on a processor in each step
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """Memory and processor time over the run, in steps."""
+
+    edges_ns: tuple[int, ...] = ()  # of the steps, since the run began; one more than there are steps
+    rss_bytes: tuple[int | None, ...] = ()  # highest seen in each step
+    cpu_ns: tuple[int, ...] = ()  # of all threads in each step
+    threads: tuple[ThreadLine, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the call stack was sampled."""
+
+    interval_ns: int = 0  # between two looks, at the end of the run
+    samples: int = 0
+    watcher_cpu_ns: int | None = None  # what the sampling thread took itself
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """A run: what ran, on what, where; what it cost; what came out."""
 
@@ -173,8 +201,12 @@ class Record:
     before: Surroundings = field(default_factory=Surroundings)
     after: Surroundings = field(default_factory=Surroundings)
     run: Span = field(default_factory=lambda: Span(name="run"))
+    timeline: Timeline | None = None
+    sampling: Sampling | None = None
     doubts: tuple[Doubt, ...] = ()
     files: dict[str, str] = field(default_factory=dict)  # what lies beside the record, by kind
+    pipeline: str = "hdrmx"  # or "dials", "xds", "fast_dp", "command", "function", or what the caller named it
+    series: dict[str, tuple[int | None, ...]] = field(default_factory=dict)  # measured now and then, at `at_ns`
 
 
 def stages(run: Span) -> list[Span]:
@@ -247,6 +279,7 @@ def _join(group: list[Span]) -> Span:
         peak_bytes=max(peaks, default=None),
         counts=counts,
         answers={name: value for s in group for name, value in s.answers.items()},
+        sampled={name: sum(s.sampled.get(name, 0) for s in group) for s in group for name in s.sampled},
         children=tuple(c for s in group for c in s.children),
     )
 
