@@ -13,11 +13,15 @@ import numpy as np
 from hdrmx.io.whole import write_whole
 from hdrmx.report.drift_section import drift_section
 from hdrmx.report.index_section import bravais_section, fraction_section, reciprocal_section
+from hdrmx.report.integrate_section import integrate_section
+from hdrmx.report.merge_section import merge_section, statistics_section
 from hdrmx.report.page import Section, page, table
 from hdrmx.report.process_verdict import verdict
 from hdrmx.report.processed import Processed, read_processed
 from hdrmx.report.refine_section import parameter_section, refine_section
+from hdrmx.report.scale_section import scale_section
 from hdrmx.report.spot_section import image_section, spot_section
+from hdrmx.report.symmetry_section import symmetry_section
 
 FILE_NAME = "process.html"
 
@@ -119,6 +123,11 @@ def reproduce(told: dict[str, Any]) -> str:
 
 # In the order of the page. A stage that was not reached gives no section.
 SECTIONS: tuple[Callable[[Processed], Section | None], ...] = (
+    merge_section,
+    statistics_section,
+    symmetry_section,
+    scale_section,
+    integrate_section,
     spot_section,
     reciprocal_section,
     fraction_section,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from hdrmx.io.dials import read_refl
 from hdrmx.io.dials_models import read_expt
 from hdrmx.io.results import SUMMARY
 from hdrmx.models import Crystal, Geometry
+from hdrmx.report.stage_results import Later, read, read_csv, read_later
 
 Floats = npt.NDArray[np.float64]
 # last stage first: the table and the models that a later stage has written hold all of an earlier one's
@@ -39,6 +39,7 @@ class Processed:
     r : (n, 3) 1/A, the spots in reciprocal space, all goniometer angles zero
     drift, blocks : `refinement.summary.drift` and `block_rmsds`; None where refinement was not reached
     frames : from the first to the last
+    later : what the stages after refinement found
     """
 
     told: dict[str, Any]
@@ -49,6 +50,7 @@ class Processed:
     drift: pd.DataFrame | None
     blocks: pd.DataFrame | None
     frames: range
+    later: Later = field(default_factory=Later)
 
     @property
     def is_indexed(self) -> npt.NDArray[np.bool_]:
@@ -92,14 +94,15 @@ def read_processed(folder: str | Path) -> Processed:
         r=map_spots(spots, geometry).r,
         geometry=geometry,
         crystals=tuple(e.crystal for e in experiments if e.crystal is not None),
-        drift=_csv(folder / "refined_drift.csv") if refined else None,
-        blocks=_csv(folder / "refined_rmsds.csv") if refined else None,
+        drift=read_csv(folder / "refined_drift.csv") if refined else None,
+        blocks=read_csv(folder / "refined_rmsds.csv") if refined else None,
         frames=range(first - 1, last),
+        later=read_later(folder, told["stages"]),
     )
 
 
 def _summary(path: Path) -> dict[str, Any]:
-    told = _read(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
+    told = read(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
     schema = told.get("schema") if isinstance(told, dict) else None
     if schema != "hdrmx-summary/1":
         raise InputError(
@@ -109,17 +112,3 @@ def _summary(path: Path) -> dict[str, Any]:
     if absent:
         raise InputError(path, f"lacks {', '.join(absent)}", "run `hdrmx process` again")
     return dict(told)
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    return pd.DataFrame(_read(path, pd.read_csv))
-
-
-def _read(path: Path, read: Callable[[Path], Any]) -> Any:
-    try:
-        return read(path)
-    except OSError as error:
-        remedy = "give the folder that `hdrmx process` wrote"
-        raise InputError(path, error.strerror or "can't be read", remedy) from None
-    except ValueError as error:  # of JSON, CSV and UTF-8 alike
-        raise InputError(path, f"is damaged ({error})", "run `hdrmx process` again") from None
