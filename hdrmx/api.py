@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from hdrmx.record import Record
 
 
 def process(
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     output: str | Path | None = None,
     params: Params | None = None,
     *,
@@ -27,11 +28,11 @@ def process(
     skip_bad_frames: bool = False,
     mask: np.ndarray | None = None,
 ) -> Results:
-    """Process one scan, as `hdrmx process` does.
+    """Process one scan or several together, as `hdrmx process` does.
 
     Parameters
     ----------
-    data : NXmx or Eiger HDF5 file, or CBF as a file, template, glob or folder
+    data : NXmx or Eiger HDF5 file, or CBF as a file, template, glob or folder; or several of them
     output : folder for the results; None: nothing is written
     images : scan positions, from 0 (image number - 1); None: all
     until : last stage, one of `pipeline.STAGES`
@@ -42,10 +43,12 @@ def process(
     InputError, BadFrame, IndexFailure : with the file, what is wrong and what to try
     """
     params = params or Params()
-    with closing(open_source(data, images)) as source:
-        keep = keep_nothing if output is None else ResultWriter(prepare_folder(output), source, params)
+    names = [data] if isinstance(data, (str, Path)) else data
+    with ExitStack() as stack:
+        sources = [stack.enter_context(closing(open_source(name, images))) for name in names]
+        keep = keep_nothing if output is None else ResultWriter(prepare_folder(output), sources, params)
         return run_pipeline(
-            source, params, threads=threads, skip_bad_frames=skip_bad_frames, mask=mask, until=until, keep=keep
+            sources, params, threads=threads, skip_bad_frames=skip_bad_frames, mask=mask, until=until, keep=keep
         )
 
 

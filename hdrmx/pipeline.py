@@ -7,43 +7,94 @@ results after each stage, so that what was reached is safe when a later stage fa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from hdrmx.errors import InputError
 from hdrmx.frames import FrameSource
-from hdrmx.models import Geometry
-from hdrmx.observe import Around, unobserved
+from hdrmx.models import Crystal, Geometry
+from hdrmx.observe import Around, Span, unobserved
 from hdrmx.params import Params
-from hdrmx.stages.find_spots import FoundSpots, find_spots
 
 if TYPE_CHECKING:  # a stage's module is imported when the stage is reached: scipy and its like take a second
+    from hdrmx.scaling.observations import Sweep as Dataset
+    from hdrmx.stages.find_spots import FoundSpots
     from hdrmx.stages.index import Indexed
+    from hdrmx.stages.integrate import Integrated
+    from hdrmx.stages.merge import Merged
+    from hdrmx.stages.predict import Predictions
     from hdrmx.stages.refine import RefinedModel
+    from hdrmx.stages.scale import Scaled
+    from hdrmx.stages.symmetry import SymmetryFound
 
-STAGES = ("find_spots", "index", "refine")
+STAGES = ("find_spots", "index", "refine", "integrate", "symmetry", "scale", "merge")
+OF_EACH_SWEEP = STAGES[:4]  # the others take all sweeps together
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """One scan on its way through the stages.
+
+    `geometry`, `crystals` and `table` (columns `tables.SPOTS`, `INDEXED`, `REFINED` or `INTEGRATED`) are those of the
+    last stage reached, and all that the next one needs. The rest is what the stages of this run gave; of a stage that
+    was not reached, or whose results were read from files, it is None.
+    """
+
+    geometry: Geometry
+    table: pd.DataFrame
+    crystals: tuple[Crystal, ...] = ()
+    pixels: pd.DataFrame | None = None  # of the spots, where they were kept
+    found: FoundSpots | None = None
+    indexed: Indexed | None = None
+    refined: RefinedModel | None = None
+    predicted: Predictions | None = None
+    integrated: Integrated | None = None
 
 
 @dataclass(frozen=True)
 class Results:
     """What the pipeline made so far; a stage that was not reached is None.
 
-    `notes` say in words why the pipeline ended before its last stage, and what the stages doubted.
+    Attributes
+    ----------
+    sweeps : one for each scan, in the order given
+    datasets : from symmetry on: each lattice of each sweep with its intensities, in one setting
+    sweep_of : number of the sweep of each data set
+    space_group : of the datasets
+    observations : columns `tables.SCALED`, from scaling on
+    symmetry, scaled, merged : what the stages gave
+    notes : in words, why the pipeline ended before its last stage, and what the stages doubted
     """
 
-    geometry: Geometry
-    found: FoundSpots
-    indexed: Indexed | None = None
-    refined: RefinedModel | None = None
+    sweeps: tuple[SweepResults, ...]
+    datasets: tuple[Dataset, ...] = ()
+    sweep_of: tuple[int, ...] = ()
+    space_group: str | None = None
+    observations: pd.DataFrame | None = None
+    symmetry: SymmetryFound | None = None
+    scaled: Scaled | None = None
+    merged: Merged | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def spots(self) -> pd.DataFrame:
-        """Columns `tables.SPOTS`."""
-        return self.found.spots
+        """Columns `tables.SPOTS` at least, of all sweeps."""
+        return pd.concat([s.found.spots for s in self.sweeps if s.found is not None], ignore_index=True)
+
+    @property
+    def bad_frames(self) -> tuple[tuple[int, str], ...]:
+        """(index, reason) of frames left out by any stage."""
+        stages = [stage for s in self.sweeps for stage in (s.found, s.integrated) if stage is not None]
+        return tuple(dict.fromkeys(bad for stage in stages for bad in stage.bad_frames))
+
+
+def nothing_yet(sources: Sequence[FrameSource]) -> Results:
+    """Results before the first stage."""
+    return Results(tuple(SweepResults(source.geometry, pd.DataFrame()) for source in sources))
 
 
 Keep = Callable[[str, Results], None]
@@ -54,7 +105,7 @@ def keep_nothing(stage: str, results: Results) -> None:
 
 
 def process(
-    source: FrameSource,
+    sources: FrameSource | Sequence[FrameSource],
     params: Params,
     around: Around = unobserved,
     *,
@@ -62,70 +113,215 @@ def process(
     skip_bad_frames: bool = False,
     mask: np.ndarray | None = None,
     until: str = STAGES[-1],
+    reached: tuple[str, Results] | None = None,
     keep: Keep = keep_nothing,
 ) -> Results:
-    """Process one scan.
+    """Process one scan, or several of the same crystal form, down to merged intensities.
 
     Parameters
     ----------
-    source : frames and geometry
+    sources : frames and geometry, one for each scan
     params : settings of all stages
     around : bracket round every stage; `observe.unobserved` watches nothing
     threads : worker threads; the results don't depend on it
-    skip_bad_frames : go on without frames that can't be decoded (they are listed in `found.bad_frames`)
-    mask : (slow, fast) bool, pixels that may be used beside the source's own mask
+    skip_bad_frames : go on without frames that can't be decoded (they are listed in `Results.bad_frames`)
+    mask : (slow, fast) bool, pixels that may be used beside the sources' own masks
     until : last stage, one of `STAGES`; stills end with find_spots, and a note says so
+    reached : the last stage whose results there are already, and these; the run begins after it
     keep : called after each stage with its name and the results so far
 
     Raises
     ------
     InputError, BadFrame, IndexFailure : with the file, what is wrong and what to try
     """
-    usable = source.mask if mask is None else source.mask & mask
-    with around("find_spots") as span:
-        found = find_spots(
-            source.frames(),
-            usable,
-            source.geometry,
-            params.find_spots,
-            threads=threads,
-            skip_bad_frames=skip_bad_frames,
-            around=around,
-        )
-        span.count(**found.counts)
-        span.answer(spots=len(found.spots))
-    results = Results(source.geometry, found)
-    if source.geometry.scan is None or source.geometry.scan.is_still:
-        results = replace(results, notes=("stills: the pipeline ends with their spots",))
+    several = tuple(sources) if isinstance(sources, Sequence) else (sources,)
+    run = _Run(several, params, around, threads, skip_bad_frames, mask)
+    first = 0 if reached is None else STAGES.index(reached[0]) + 1
+    results = nothing_yet(several) if reached is None else reached[1]
+    if any(s.geometry.scan is None or s.geometry.scan.is_still for s in results.sweeps):
+        results = replace(results, notes=(*results.notes, "stills: the pipeline ends with their spots"))
         until = "find_spots"
-    keep("find_spots", results)
-    if until == "find_spots":
-        return results
-
-    from hdrmx.stages.index import index
-
-    with around("index") as span:
-        indexed = index(found.spots, source.geometry, params.index)
-        span.count(**indexed.counts)
-        span.answer(
-            indexed=indexed.fraction,
-            cells=[crystal.cell for crystal in indexed.crystals],
-            rmsd_px_px_frames=(indexed.rmsd_fast_px, indexed.rmsd_slow_px, indexed.rmsd_frame),
-        )
-    results = replace(results, indexed=indexed, notes=results.notes + indexed.notes)
-    keep("index", results)
-    if until == "index":
-        return results
-
-    from hdrmx.stages.refine import refine
-
-    with around("refine") as span:
-        refined = refine(indexed.table, indexed.crystals, indexed.geometry, params.refine)
-        span.count(**refined.counts)
-        span.answer(
-            cells=[crystal.cell for crystal in refined.crystals],
-            rmsd_px_px_frames=(refined.rmsd_fast_px, refined.rmsd_slow_px, refined.rmsd_frame),
-        )
-    results = replace(results, refined=refined, notes=results.notes + refined.notes)
-    keep("refine", results)
+    for stage in STAGES[first : STAGES.index(until) + 1]:
+        with around(stage) as span:
+            results = getattr(run, stage)(results, span)
+        keep(stage, results)
     return results
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The stages, each from results to results."""
+
+    sources: tuple[FrameSource, ...]
+    params: Params
+    around: Around
+    threads: int
+    skip_bad_frames: bool
+    mask: np.ndarray | None
+
+    def _usable(self, source: FrameSource) -> np.ndarray:
+        if self.mask is None:
+            return source.mask
+        if self.mask.shape != source.shape:
+            raise InputError("mask", f"has {self.mask.shape} px, {source.name} {source.shape}", "give one that fits")
+        return source.mask & self.mask
+
+    def find_spots(self, results: Results, span: Span) -> Results:
+        from hdrmx.stages.find_spots import find_spots
+
+        done = []
+        for sweep, source in zip(results.sweeps, self.sources):
+            found = find_spots(
+                source.frames(),
+                self._usable(source),
+                sweep.geometry,
+                self.params.find_spots,
+                threads=self.threads,
+                skip_bad_frames=self.skip_bad_frames,
+                around=self.around,
+            )
+            span.count(**found.counts)
+            done.append(replace(sweep, table=found.spots, pixels=found.pixels, found=found))
+        span.answer(spots=sum(len(sweep.table) for sweep in done))
+        return replace(results, sweeps=tuple(done))
+
+    def index(self, results: Results, span: Span) -> Results:
+        from hdrmx.stages.index import index
+
+        done, notes = [], results.notes
+        for sweep in results.sweeps:
+            indexed = index(sweep.table, sweep.geometry, self.params.index)
+            span.count(**indexed.counts)
+            span.answer(
+                indexed=indexed.fraction,
+                cells=[crystal.cell for crystal in indexed.crystals],
+                rmsd_px_px_frames=(indexed.rmsd_fast_px, indexed.rmsd_slow_px, indexed.rmsd_frame),
+            )
+            notes += indexed.notes
+            done.append(
+                replace(
+                    sweep,
+                    geometry=indexed.geometry,
+                    table=indexed.table,
+                    crystals=indexed.crystals,
+                    indexed=indexed,
+                )
+            )
+        return replace(results, sweeps=tuple(done), notes=notes)
+
+    def refine(self, results: Results, span: Span) -> Results:
+        from hdrmx.stages.refine import refine
+
+        done, notes = [], results.notes
+        for sweep in results.sweeps:
+            refined = refine(sweep.table, sweep.crystals, sweep.geometry, self.params.refine)
+            span.count(**refined.counts)
+            span.answer(
+                cells=[crystal.cell for crystal in refined.crystals],
+                rmsd_px_px_frames=(refined.rmsd_fast_px, refined.rmsd_slow_px, refined.rmsd_frame),
+            )
+            notes += refined.notes
+            done.append(
+                replace(
+                    sweep,
+                    geometry=refined.geometry,
+                    table=refined.reflections,
+                    crystals=refined.crystals,
+                    refined=refined,
+                )
+            )
+        return replace(results, sweeps=tuple(done), notes=notes)
+
+    def integrate(self, results: Results, span: Span) -> Results:
+        from hdrmx.integration.profile_model import fit_profile_model
+        from hdrmx.stages.integrate import integrate
+        from hdrmx.stages.predict import predict
+
+        done = []
+        for sweep, source in zip(results.sweeps, self.sources):
+            with self.around("profile_model") as inner:
+                profile = fit_profile_model(sweep.table, sweep.geometry, self.params.predict.n_sigma, sweep.pixels)
+                inner.count(spots=profile.n_spots)
+            with self.around("predict") as inner:
+                predicted = predict(sweep.crystals, sweep.geometry, profile, self.params.predict)
+                inner.count(**predicted.counts)
+            integrated = integrate(
+                predicted.table,
+                source.frames(),
+                self._usable(source),
+                sweep.geometry,
+                profile,
+                self.params.integrate,
+                threads=self.threads,
+                skip_bad_frames=self.skip_bad_frames,
+                around=self.around,
+            )
+            span.count(**integrated.counts)
+            span.answer(
+                sigma_b_deg=float(np.degrees(profile.sigma_b_rad)), sigma_m_deg=float(np.degrees(profile.sigma_m_rad))
+            )
+            done.append(replace(sweep, table=integrated.table, predicted=predicted, integrated=integrated))
+        span.answer(integrated=sum(_n_integrated(sweep.table) for sweep in done))
+        return replace(results, sweeps=tuple(done))
+
+    def symmetry(self, results: Results, span: Span) -> Results:
+        from hdrmx.stages.common_symmetry import common_symmetry
+
+        all_sets, sweep_of = _datasets(results.sweeps)
+        found, brought = common_symmetry(all_sets, range(len(all_sets)), self.params.symmetry)
+        span.count(**found.counts)
+        span.answer(space_group=found.space_group, probability=found.probability, is_sure=found.is_sure)
+        return replace(
+            results,
+            datasets=tuple(brought.values()),
+            sweep_of=tuple(sweep_of[number] for number in brought),
+            space_group=found.space_group,
+            symmetry=found,
+            notes=results.notes + found.notes,
+        )
+
+    def scale(self, results: Results, span: Span) -> Results:
+        from hdrmx.stages.common_symmetry import chosen
+        from hdrmx.stages.scale import scale
+
+        assert results.space_group is not None
+        scaled = scale(results.datasets, results.space_group, self.params.scale)
+        datasets = results.datasets
+        if scaled.indexing:
+            datasets = tuple(chosen(*pair) for pair in zip(datasets, scaled.indexing, strict=True))
+        span.count(**scaled.counts)
+        span.answer(error_model=(scaled.error_model.a, scaled.error_model.b))
+        notes = results.notes + scaled.notes
+        return replace(results, datasets=datasets, observations=scaled.observations, scaled=scaled, notes=notes)
+
+    def merge(self, results: Results, span: Span) -> Results:
+        from hdrmx.stages.common_symmetry import mean_cell
+        from hdrmx.stages.merge import merge
+
+        assert results.observations is not None
+        assert results.space_group is not None
+        cell = mean_cell([dataset.crystal for dataset in results.datasets])
+        merged = merge(results.observations, results.space_group, cell, self.params.merge)
+        span.count(**merged.counts)
+        whole = merged.overall.iloc[0]
+        names = ("n_unique", "completeness", "multiplicity", "r_meas", "r_pim", "cc_half", "i_over_sigma")
+        span.answer(**{name: whole[name].item() for name in names}, d_cc_half=merged.resolution.d_min)
+        return replace(results, merged=merged, notes=results.notes + merged.notes)
+
+
+def _n_integrated(table: pd.DataFrame) -> int:
+    return int((table["sum_value"].notna() | table["prf_value"].notna()).sum())
+
+
+def _datasets(sweeps: Sequence[SweepResults]) -> tuple[list[Dataset], list[int]]:
+    """Each lattice of each sweep apart, and the number of its sweep."""
+    from hdrmx.scaling.observations import Sweep as Dataset
+
+    datasets, sweep_of = [], []
+    for i, sweep in enumerate(sweeps):
+        lattice = sweep.table["lattice"].to_numpy()
+        for number, crystal in enumerate(sweep.crystals):
+            table = sweep.table if len(sweep.crystals) == 1 else sweep.table[lattice == number]
+            datasets.append(Dataset(table.reset_index(drop=True), sweep.geometry, crystal))
+            sweep_of.append(i)
+    return datasets, sweep_of

@@ -7,7 +7,7 @@ import importlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,7 +29,12 @@ from hdrmx.params import Params
 from hdrmx.record import COMPILE, SETUP, DataSet, Doubt, Record, Surroundings
 from hdrmx.report.trace import trace
 
-ProgressBar = Callable[[FrameSource], AbstractContextManager[FrameSource]]
+ProgressBar = Callable[[Sequence[FrameSource]], AbstractContextManager[tuple[FrameSource, ...]]]
+
+
+def no_progress(sources: Sequence[FrameSource]) -> AbstractContextManager[tuple[FrameSource, ...]]:
+    """The default of `profile`."""
+    return contextlib.nullcontext(tuple(sources))
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Options:
     mask: str | None = None
     skip_bad_frames: bool = False
     sampling: bool = True
-    until: str = "refine"  # last stage, of `pipeline.STAGES`
+    until: str = "merge"  # last stage, of `pipeline.STAGES`
 
 
 def profile(
@@ -49,7 +54,7 @@ def profile(
     folder: str | Path,
     params: Params,
     options: Options,
-    progress: ProgressBar = contextlib.nullcontext,
+    progress: ProgressBar = no_progress,
 ) -> Record:
     """Process a data set, measured, and write record, samples, trace and results into a folder.
 
@@ -114,7 +119,7 @@ class _Run:
         from hdrmx.io.results import ResultWriter
         from hdrmx.io.whole import prepare_folder
         from hdrmx.kernels.warm import warm_up
-        from hdrmx.pipeline import Results, process
+        from hdrmx.pipeline import STAGES, Results, process
 
         options = self.options
         mask = read_mask(options.mask, source.shape) if options.mask else None
@@ -127,7 +132,11 @@ class _Run:
 
         with self.recorder(COMPILE, SETUP):
             warm_up(source.dtype, keep_pixels=params.find_spots.keep_pixels)
-        with _terminate_as_interrupt(), progress(source) as watched, self.sampler or contextlib.nullcontext():
+            if STAGES.index(options.until) >= STAGES.index("integrate"):
+                from hdrmx.integration.warm import warm_up as warm_up_integration
+
+                warm_up_integration(source.dtype)
+        with _terminate_as_interrupt(), progress([source]) as watched, self.sampler or contextlib.nullcontext():
             try:
                 process(
                     watched,

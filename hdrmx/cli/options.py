@@ -38,8 +38,12 @@ def settings_from(
     """Defaults, with the short options and then `--set` on top."""
     short = {
         "find_spots.d_min": d_min,
+        "predict.d_min": d_min,
         "find_spots.d_max": d_max,
+        "scale.d_max": d_max,
+        "merge.d_max": d_max,
         "index.space_group": space_group,
+        "symmetry.space_group": space_group,
         "index.cell": cell,
         "find_spots.keep_pixels": shoeboxes or None,
     }
@@ -70,11 +74,13 @@ def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--images", metavar="A-B", help="Image numbers to use, from 1, inclusive (default: all)."),
             click.option("-j", "--jobs", type=click.IntRange(1), help="Threads (default: all that are free to use)."),
-            click.option("--d-min", type=float, metavar="A", help="High-resolution limit of spot finding."),
-            click.option("--d-max", type=float, metavar="A", help="Low-resolution limit of spot finding."),
+            click.option("--d-min", type=float, metavar="A", help="High-resolution limit."),
+            click.option("--d-max", type=float, metavar="A", help="Low-resolution limit."),
             click.option("--space-group", metavar="SG", help="Space group, where it is known."),
             click.option("--cell", metavar="A,B,C,AL,BE,GA", help="Unit cell in A and degrees, where it is known."),
-            click.option("--stages", metavar="LIST", help="Stages to run, from the first: find_spots,index,refine."),
+            click.option(
+                "--stages", metavar="LIST", help="Stages to run, from the first, such as find_spots,index,refine."
+            ),
             click.option("--mask", metavar="FILE", help="Extra mask: .npy or .h5, nonzero where a pixel may be used."),
             click.option("--skip-bad-frames", is_flag=True, help="Go on without frames that can't be decoded."),
             click.option("--shoeboxes", is_flag=True, help="Keep the pixels of spots, which dials.integrate needs."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,26 +26,26 @@ def progress_bar(label: str, total: int) -> Iterator[Callable[[int, int], None]]
 
 
 @contextmanager
-def frame_progress(source: FrameSource) -> Iterator[FrameSource]:
-    """Gives a source that moves a bar as its frames are read; the source itself where nobody would see the bar."""
+def frame_progress(sources: Sequence[FrameSource]) -> Iterator[tuple[FrameSource, ...]]:
+    """Gives sources that move a bar as their frames are read; the sources themselves where nobody would see the bar."""
     if not sys.stderr.isatty():
-        yield source
+        yield tuple(sources)
         return
-    n = len(source.indices)
-    with progress_bar("frames", n) as show:
-        yield _Watched(source, lambda done: show(done, n))
+    with progress_bar("frames", len(sources[0].indices)) as show:
+        yield tuple(_Watched(source, show) for source in sources)
 
 
 class _Watched:
     """A source that tells of each frame taken from it and leaves the rest to the source itself."""
 
-    def __init__(self, source: FrameSource, tell: Callable[[int], None]) -> None:
-        self._source, self._tell = source, tell
+    def __init__(self, source: FrameSource, show: Callable[[int, int], None]) -> None:
+        self._source, self._show = source, show
 
     def frames(self) -> Iterator[Frame]:
+        n = len(self._source.indices)
         for done, frame in enumerate(self._source.frames(), 1):
             yield frame
-            self._tell(done)
+            self._show(done, n)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._source, name)

@@ -181,9 +181,9 @@ def _indexed_columns(table: pd.DataFrame, geometry: Geometry) -> dict[str, tuple
     is_indexed = lattice >= 0
     flags = STRONG + INDEXED * is_indexed
     s1 = rays(table, geometry)
-    angle = _angles(table["frame"].to_numpy(), geometry)
+    angle = angles(table["frame"].to_numpy(), geometry)
     rotation = laboratory_rotations(geometry.goniometer or Goniometer(), angle)
-    seen_mm = _mm(table["panel"], table["slow"], table["fast"], geometry)
+    seen_mm = surface_mm(table["panel"], table["slow"], table["fast"], geometry)
     columns: dict[str, tuple[str, npt.NDArray[Any]]] = {
         "id": ("int", lattice),
         "imageset_id": ("int", np.zeros(len(table), np.int32)),
@@ -200,19 +200,19 @@ def _indexed_columns(table: pd.DataFrame, geometry: Geometry) -> dict[str, tuple
         flags = flags + PREDICTED * is_predicted + USED_IN_REFINEMENT * table["used"].to_numpy()
         flags = flags + CENTROID_OUTLIER * table["outlier"].to_numpy()
         px = np.where(is_predicted[:, None], calculated, 0.0)
-        mm = np.column_stack([_mm(table["panel"], px[:, 1], px[:, 0], geometry), _angles(px[:, 2], geometry)])
+        mm = np.column_stack([surface_mm(table["panel"], px[:, 1], px[:, 0], geometry), angles(px[:, 2], geometry)])
         columns["xyzcal.px"] = ("vec3<double>", px)
         columns["xyzcal.mm"] = ("vec3<double>", np.where(is_predicted[:, None], mm, 0.0))
     columns["flags"] = ("std::size_t", flags)
     return columns
 
 
-def _angles(frame: Floats, geometry: Geometry) -> Floats:
+def angles(frame: Floats, geometry: Geometry) -> Floats:
     scan = geometry.scan
     return np.zeros(len(frame)) if scan is None else scan.angle_rad(frame)
 
 
-def _mm(panel_of: Any, slow_px: Any, fast_px: Any, geometry: Geometry) -> Floats:
+def surface_mm(panel_of: Any, slow_px: Any, fast_px: Any, geometry: Geometry) -> Floats:
     """(n, 2) mm along fast and slow, where the ray met the sensor's surface."""
     panel_of, slow, fast = (np.asarray(v) for v in (panel_of, slow_px, fast_px))
     result = np.zeros((len(slow), 2))
@@ -228,81 +228,3 @@ def _mm_variances(table: pd.DataFrame, geometry: Geometry) -> Floats:
     width = 0.0 if geometry.scan is None else geometry.scan.width_rad
     variances = (table["fast_var"] * pixel[:, 1] ** 2, table["slow_var"] * pixel[:, 0] ** 2)
     return np.column_stack([*variances, table["frame_var"] * width**2])
-
-
-def write_integrated(path: str | Path, table: pd.DataFrame, identifiers: Mapping[int, str], geometry: Geometry) -> None:
-    """Write integrated intensities as a reflection file for `dials.symmetry` and `dials.scale`.
-
-    Parameters
-    ----------
-    table : columns of `tables.INTEGRATED`; what couldn't be integrated either way is left out, as DIALS does
-    identifiers : experiment's identifier by its number, those of `dials_models.write_expt`; lattice i is experiment i
-    geometry : the one of the predictions
-
-    Raises
-    ------
-    ValueError : a column is absent
-    InputError : the file can't be written
-    """
-    absent = [c.name for c in tables.INTEGRATED if c.name not in table]
-    if absent:
-        raise ValueError(f"the table lacks {', '.join(absent)}")
-    done = table[np.isfinite(table["sum_value"]) | np.isfinite(table["prf_value"])]
-    columns = _integrated_positions(done, geometry)
-    numbers = {
-        "intensity.sum.value": "sum_value",
-        "intensity.sum.variance": "sum_variance",
-        "intensity.prf.value": "prf_value",
-        "intensity.prf.variance": "prf_variance",
-        "profile.correlation": "prf_correlation",
-        "background.mean": "background",
-        "background.sum.value": "background_sum",
-        "background.sum.variance": "background_sum",
-        "partiality": "partiality",
-        "d": "d",
-        "zeta": "zeta",
-        "lp": "lp",
-        "qe": "qe",
-    }
-    columns |= {name: ("double", np.nan_to_num(done[ours].to_numpy())) for name, ours in numbers.items()}
-    pixels = {"foreground": "n_foreground", "valid": "n_valid", "background": "n_background"}
-    columns |= {f"num_pixels.{name}": ("int", done[ours].to_numpy()) for name, ours in pixels.items()}
-    columns["num_pixels.background_used"] = ("int", done["n_background"].to_numpy())
-    columns["imageset_id"] = ("int", np.zeros(len(done), np.int32))
-    columns["id"] = ("int", done["lattice"].to_numpy())
-    columns["partial_id"] = ("std::size_t", np.arange(len(done), dtype=np.uint64))
-    columns["flags"] = ("std::size_t", done["flags"].to_numpy() | INDEXED)
-    columns["entering"] = ("bool", done["entering"].to_numpy())
-    columns["miller_index"] = ("cctbx::miller::index<>", done[["h", "k", "l"]].to_numpy())
-    write_columns(path, columns, identifiers)
-
-
-def _integrated_positions(done: pd.DataFrame, geometry: Geometry) -> dict[str, tuple[str, npt.NDArray[Any]]]:
-    """Where each was predicted and seen; seen where predicted, within its box, if no centroid could be had."""
-    predicted = done[["fast", "slow", "frame"]].to_numpy()
-    seen = done[["fast_obs", "slow_obs", "frame_obs"]].to_numpy()
-    seen = np.where(np.isfinite(seen).all(axis=1)[:, None], seen, predicted)
-    edges = [f"{axis}_{end}" for axis in ("fast", "slow", "frame") for end in ("min", "max")]
-
-    def in_mm(px: Floats) -> npt.NDArray[Any]:
-        plane = _mm(done["panel"], px[:, 1], px[:, 0], geometry)
-        return np.column_stack([plane, _angles(px[:, 2], geometry)])
-
-    variance = np.full((len(done), 3), 1.0 / 12.0)
-    return {
-        "bbox": ("int6", done[edges].to_numpy(np.int32)),
-        "panel": ("std::size_t", done["panel"].to_numpy()),
-        "s1": ("vec3<double>", done[["s1_x", "s1_y", "s1_z"]].to_numpy()),
-        "xyzcal.px": ("vec3<double>", predicted),
-        "xyzcal.mm": ("vec3<double>", in_mm(predicted)),
-        "xyzobs.px.value": ("vec3<double>", seen),
-        "xyzobs.px.variance": ("vec3<double>", variance),
-        "xyzobs.mm.value": ("vec3<double>", in_mm(seen)),
-        "xyzobs.mm.variance": ("vec3<double>", variance * _mm_scale(done, geometry)),
-    }
-
-
-def _mm_scale(done: pd.DataFrame, geometry: Geometry) -> Floats:
-    pixel = np.array([p.pixel_mm for p in geometry.detector.panels])[done["panel"].to_numpy()]
-    width = 0.0 if geometry.scan is None else geometry.scan.width_rad
-    return np.column_stack([pixel[:, 1] ** 2, pixel[:, 0] ** 2, np.full(len(done), width**2)])

@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from hdrmx.io.cbf_mini import ELECTRON_WAVELENGTH_A, goniometer_of, matrix
 from hdrmx.io.dials_json import BeamJson, CrystalJson, ExptJson, GoniometerJson, NodeJson, PanelJson, ScanJson
 from hdrmx.io.whole import write_whole
 from hdrmx.models import Beam, Crystal, Detector, Geometry, Goniometer, Panel, Scan, Vector
+
+_KINDS = ("beam", "detector", "goniometer", "scan", "crystal", "profile")
 
 
 @dataclass(frozen=True)
@@ -73,43 +75,66 @@ def write_expt(
     InputError : the file can't be written
     ValueError : a geometry without scan and no indices
     """
-    scan = geometry.scan
-    if scan is None:
+    if geometry.scan is None:
         if indices is None:
             raise ValueError("a geometry without scan needs the indices of its frames")
-        scan = Scan(indices.start, len(indices), 0.0, 0.0)
-    models = {
-        "beam": _beam_json(geometry.beam),
-        "detector": _detector_json(geometry.detector),
-        "goniometer": _goniometer_json(geometry.goniometer or Goniometer()),
-        "scan": _scan_json(scan),
-    }
-    crystal_jsons = [_crystal_json(c) for c in crystals]
-    names = {}
-    for i, crystal in enumerate(crystal_jsons or [{}]):
-        names[i] = _identifier([os.path.basename(images), i, models, crystal])
-    entries = [_entry(i, name, bool(crystals), profile is not None) for i, name in names.items()]
+        geometry = replace(geometry, scan=Scan(indices.start, len(indices), 0.0, 0.0))
+    return write_experiments(
+        path, [Experiment("", geometry, crystal, profile, str(images)) for crystal in crystals or (None,)]
+    )
+
+
+def write_experiments(path: str | Path, experiments: Sequence[Experiment]) -> dict[int, str]:
+    """Write a list of experiments, such as the lattices of several sweeps; models that are equal are written once.
+
+    Identifiers follow from the content, those given are not used; returned as by `write_expt`. Every geometry needs
+    a scan.
+    """
+    models: dict[str, list[Any]] = {kind: [] for kind in (*_KINDS, "imageset")}
+    places: dict[tuple[str, bytes], int] = {}
+
+    def place(kind: str, model: Any) -> int:
+        key = kind, msgspec.json.encode(model)
+        if key not in places:
+            places[key] = len(models[kind])
+            models[kind].append(model)
+        return places[key]
+
+    names: dict[int, str] = {}
+    entries = []
+    seen: dict[tuple[int, ...], int] = {}  # lattices so far of the same images and models
+    for i, experiment in enumerate(experiments):
+        geometry, scan = experiment.geometry, experiment.geometry.scan
+        if scan is None:
+            raise ValueError("an experiment needs a scan")
+        shared = {
+            "beam": _beam_json(geometry.beam),
+            "detector": _detector_json(geometry.detector),
+            "goniometer": _goniometer_json(geometry.goniometer or Goniometer()),
+            "scan": _scan_json(scan),
+        }
+        at = {kind: place(kind, model) for kind, model in shared.items()}
+        images = place("imageset", _images_json(experiment.template, scan))
+        key = (*at.values(), images)
+        number = seen[key] = seen.get(key, -1) + 1
+        crystal = {} if experiment.crystal is None else _crystal_json(experiment.crystal)
+        names[i] = _identifier([os.path.basename(experiment.template), number, shared, crystal])
+        entry: dict[str, Any] = {"__id__": "Experiment", "identifier": names[i], **at}
+        if experiment.crystal is not None:
+            models["crystal"].append(crystal)  # one each: DIALS takes experiments that share a crystal for one lattice
+            entry["crystal"] = len(models["crystal"]) - 1
+        if experiment.profile is not None:
+            entry["profile"] = place("profile", _profile_json(experiment.profile))
+        entries.append(entry | {"imageset": images})
     document = {
         "__id__": "ExperimentList",
         "experiment": entries,
-        "imageset": [_images_json(images, scan)],
-        **{kind: [model] for kind, model in models.items()},
-        "crystal": crystal_jsons,
-        "profile": [] if profile is None else [_profile_json(profile)],
+        "imageset": models.pop("imageset"),
+        **models,
         "scaling_model": [],
     }
     write_whole(path, msgspec.json.format(msgspec.json.encode(document), indent=2))
     return names
-
-
-def _entry(number: int, identifier: str, has_crystal: bool, has_profile: bool) -> dict[str, Any]:
-    shared = dict.fromkeys(("beam", "detector", "goniometer", "scan"), 0)
-    entry: dict[str, Any] = {"__id__": "Experiment", "identifier": identifier, **shared}
-    if has_crystal:
-        entry["crystal"] = number
-    if has_profile:
-        entry["profile"] = 0
-    return entry | {"imageset": 0}
 
 
 def _identifier(content: Any) -> str:

@@ -14,7 +14,7 @@ from hdrmx.io.open import open_source
 from hdrmx.io.records import read_record
 from hdrmx.measure import Recorder
 from hdrmx.params import Params, Simulate
-from hdrmx.pipeline import process
+from hdrmx.pipeline import STAGES, process
 from hdrmx.profiling import Options, profile
 from hdrmx.record import COMPILE, pipeline_ns, stages
 
@@ -88,12 +88,13 @@ def test_results_are_the_same_watched_or_not(small_set: Path):
     unwatched = process(source, Params(), threads=2)
     source.close()
     run_span = recorder.finish()
-    assert watched.refined is not None
-    assert unwatched.refined is not None
+    assert watched.merged is not None
+    assert unwatched.merged is not None
     pd.testing.assert_frame_equal(watched.spots, unwatched.spots, check_exact=True)
-    pd.testing.assert_frame_equal(watched.refined.reflections, unwatched.refined.reflections, check_exact=True)
-    assert watched.refined.crystals[0].A == unwatched.refined.crystals[0].A
-    assert [s.name for s in run_span.children] == ["find_spots", "index", "refine"]
+    pd.testing.assert_frame_equal(watched.sweeps[0].table, unwatched.sweeps[0].table, check_exact=True)
+    assert watched.sweeps[0].crystals[0].A == unwatched.sweeps[0].crystals[0].A
+    pd.testing.assert_frame_equal(watched.merged.table, unwatched.merged.table, check_exact=True)
+    assert tuple(s.name for s in run_span.children) == STAGES
     assert {s.name: s.answers.get("cells") for s in run_span.children}["refine"] is not None
 
 
@@ -116,14 +117,14 @@ def test_a_run_that_stops_leaves_a_record(
     status: str,
     code: int,
 ):
-    import hdrmx.pipeline
+    import hdrmx.stages.find_spots
 
     def stops(*_: object, around: Recorder, **__: object) -> None:
         with around("strong_pixels") as span:
             span.count(frames=3)
             raise error
 
-    monkeypatch.setattr(hdrmx.pipeline, "find_spots", stops)
+    monkeypatch.setattr(hdrmx.stages.find_spots, "find_spots", stops)
     assert run(str(tiny), "-o", str(tmp_path / "out")) == code
     said = capsys.readouterr()
     assert f"hdrmx profile --show {tmp_path / 'out'}" in said.err

@@ -17,7 +17,7 @@ def a_source() -> Any:
 
 def test_silent_where_nobody_watches(capsys: pytest.CaptureFixture[str]):
     source = a_source()
-    with frame_progress(source) as watched:
+    with frame_progress([source]) as (watched,):
         assert watched is source
     with progress_bar("frames", 5) as show:
         show(3, 5)
@@ -27,7 +27,7 @@ def test_silent_where_nobody_watches(capsys: pytest.CaptureFixture[str]):
 def test_a_terminal_sees_a_bar_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    with frame_progress(a_source()) as watched:
+    with frame_progress([a_source()]) as (watched,):
         assert "".join(watched.frames()) == "abcde"  # type: ignore[arg-type]
         assert "".join(watched.frames()) == "abcde"  # type: ignore[arg-type]
         assert watched.shape == (2, 3)

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
 from hdrmx.integration.profile_model import ProfileModel, fit_profile_model
-from hdrmx.io.dials import write_integrated
+from hdrmx.io.dials_intensities import write_integrated
 from hdrmx.io.dials_models import Profile, write_expt
 from hdrmx.io.nexus import open_nexus
 from hdrmx.params import FindSpots, Params

@@ -12,11 +12,13 @@ import hdrmx
 
 def test_process_gives_and_writes_the_same(small_set: Path, tmp_path: Path) -> None:
     results = hdrmx.process(small_set, tmp_path / "out", threads=2)
-    assert results.refined is not None
-    assert results.refined.crystals[0].cell == pytest.approx((34, 42, 55, 90, 90, 90), rel=2e-3)
+    (sweep,) = results.sweeps
+    assert sweep.crystals[0].cell == pytest.approx((34, 42, 55, 90, 90, 90), rel=2e-3)
+    assert results.merged is not None
+    assert len(results.merged.table) > 500
     assert (tmp_path / "out" / "refined.refl").exists()
     again = hdrmx.process(small_set, until="find_spots")
-    assert again.refined is None
+    assert again.merged is None
     pd.testing.assert_frame_equal(again.spots, results.spots, check_exact=True)
 
 

@@ -20,7 +20,17 @@ from hdrmx.params import Simulate
 from hdrmx.pipeline import STAGES
 from hdrmx.simulate import simulate
 
-RESULTS = ("imported.expt", "strong.refl", "indexed.expt", "indexed.refl", "refined.expt", "refined.refl")
+TABLES = ("strong", "indexed", "refined", "integrated", "symmetrized", "scaled")
+RESULTS = (
+    "imported.expt",
+    *(f"{name}.refl" for name in TABLES),
+    *(f"{name}.expt" for name in TABLES[1:]),
+    "unmerged.mtz",
+    "merged.mtz",
+    "symmetry.json",
+    "scaled_model.json",
+    "merged.json",
+)
 
 
 def process(*argv: str) -> int:

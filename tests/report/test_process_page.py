@@ -22,22 +22,42 @@ import lattice_spots as synth
 from hdrmx import cli
 from hdrmx.errors import IndexFailure, InputError
 from hdrmx.io.results import ResultWriter
+from hdrmx.models import Geometry
 from hdrmx.params import Index, Params, Refine, Simulate
-from hdrmx.pipeline import Results
+from hdrmx.pipeline import Results, SweepResults
 from hdrmx.refinement.parameters import about, spindle_frame
 from hdrmx.report.drift_section import along_scan
 from hdrmx.report.process_page import FILE_NAME, process_page, reproduce, try_process_page
 from hdrmx.report.processed import read_processed
 from hdrmx.stages.find_spots import FoundSpots
-from hdrmx.stages.index import index
-from hdrmx.stages.refine import refine
+from hdrmx.stages.index import Indexed, index
+from hdrmx.stages.refine import RefinedModel, refine
 
 N_FRAMES = 90
 MOST_BYTES = 1_500_000
 
 
+@dataclasses.dataclass(frozen=True)
+class Made:
+    geometry: Geometry
+    found: FoundSpots
+    indexed: Indexed
+    refined: RefinedModel
+
+    def after(self, stage: str) -> Results:
+        """As the pipeline hands them on after a stage."""
+        sweep = SweepResults(self.geometry, self.found.spots, found=self.found)
+        if stage != "find_spots":
+            i = self.indexed
+            sweep = dataclasses.replace(sweep, geometry=i.geometry, table=i.table, crystals=i.crystals, indexed=i)
+        if stage == "refine":
+            r = self.refined
+            sweep = dataclasses.replace(sweep, geometry=r.geometry, table=r.reflections, crystals=r.crystals, refined=r)
+        return Results((sweep,), notes=("a <note>",))
+
+
 @pytest.fixture(scope="module")
-def results() -> Results:
+def results() -> Made:
     """Two lattices, the second with a fifth of the spots, and 5 % of noise."""
     crystal, geometry = synth.crystal((40.0, 50.0, 60.0, 90.0, 90.0, 90.0), "P 21 21 21"), synth.geometry()
     A = synth.rotation((1, 2, 3), 6.0) @ np.asarray(crystal.A)
@@ -51,10 +71,10 @@ def results() -> Results:
     indexed = index(table, geometry, Index(max_lattices=2))
     assert len(indexed.crystals) == 2
     refined = refine(indexed.table, indexed.crystals, indexed.geometry, Refine())
-    return Results(geometry, seen, indexed, refined, notes=("a <note>",))
+    return Made(geometry, seen, indexed, refined)
 
 
-def write(folder: Path, results: Results, reached: tuple[str, ...], stopped: BaseException | None = None) -> Path:
+def write(folder: Path, results: Made, reached: tuple[str, ...], stopped: BaseException | None = None) -> Path:
     folder.mkdir()
     geometry = results.geometry
     source = SimpleNamespace(
@@ -66,20 +86,15 @@ def write(folder: Path, results: Results, reached: tuple[str, ...], stopped: Bas
         geometry=geometry,
     )
     writer = ResultWriter(folder, source, Params())
-    for i, stage in enumerate(reached):
-        writer(
-            stage,
-            dataclasses.replace(
-                results, indexed=results.indexed if i >= 1 else None, refined=results.refined if i >= 2 else None
-            ),
-        )
+    for stage in reached:
+        writer(stage, results.after(stage))
     if stopped is not None:
         writer.stopped(stopped)
     return folder
 
 
 @pytest.fixture(scope="module")
-def whole(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(results: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("page") / "whole", results, ("find_spots", "index", "refine"))
 
 
@@ -123,7 +138,7 @@ class Content(HTMLParser):
         return " ".join("".join(self.words).split())
 
 
-def test_the_whole_page(whole: Path, results: Results) -> None:
+def test_the_whole_page(whole: Path, results: Made) -> None:
     page = process_page(whole)
     content = Content(page)
     assert len(page.encode()) < MOST_BYTES
@@ -152,7 +167,7 @@ def test_the_whole_page(whole: Path, results: Results) -> None:
     assert "<checksum> & length differ" in content.text
 
 
-def test_the_verdict_tells_what_the_tables_hold(whole: Path, results: Results) -> None:
+def test_the_verdict_tells_what_the_tables_hold(whole: Path, results: Made) -> None:
     text = Content(process_page(whole)).text
     table = results.refined.reflections
     n, indexed = len(table), int((table["lattice"] >= 0).sum())
@@ -166,7 +181,7 @@ def test_the_verdict_tells_what_the_tables_hold(whole: Path, results: Results) -
         assert f"{row.rmsd_px:.3f}" in text
 
 
-def test_the_points_are_the_spots(whole: Path, results: Results) -> None:
+def test_the_points_are_the_spots(whole: Path, results: Made) -> None:
     """What the browser is given, decoded again, lies where the indices and the matrix say."""
     import base64
 
@@ -221,7 +236,7 @@ def test_same_files_same_page(whole: Path) -> None:
     assert process_page(whole) == process_page(whole)
 
 
-def test_failed_indexing(results: Results, tmp_path: Path) -> None:
+def test_failed_indexing(results: Made, tmp_path: Path) -> None:
     failure = IndexFailure("no lattice explains the spots", "try --cell")
     folder = write(tmp_path / "a", results, ("find_spots",), failure)
     content = Content(process_page(folder))
@@ -231,14 +246,14 @@ def test_failed_indexing(results: Results, tmp_path: Path) -> None:
     assert not {"bravais", "fraction", "rmsd"} & set(content.names)
 
 
-def test_up_to_indexing(results: Results, tmp_path: Path) -> None:
+def test_up_to_indexing(results: Made, tmp_path: Path) -> None:
     content = Content(process_page(write(tmp_path / "a", results, ("find_spots", "index"))))
     assert "bravais" in content.names
     assert not {"rmsd", "drift", "parameters"} & set(content.names)
     assert "--stages find_spots,index" in content.text
 
 
-def test_stills(results: Results, tmp_path: Path) -> None:
+def test_stills(results: Made, tmp_path: Path) -> None:
     geometry = dataclasses.replace(results.geometry, scan=None, goniometer=None)
     still = dataclasses.replace(results, geometry=geometry, found=dataclasses.replace(results.found, bad_frames=()))
     content = Content(process_page(write(tmp_path / "a", still, ("find_spots",))))
@@ -247,17 +262,19 @@ def test_stills(results: Results, tmp_path: Path) -> None:
     assert "reciprocal" not in content.names
 
 
-def test_no_spot_at_all(results: Results, tmp_path: Path) -> None:
-    found = FoundSpots(results.spots.iloc[:0], {"frames": N_FRAMES, "strong_pixels": 0, "spots": 0})
+def test_no_spot_at_all(results: Made, tmp_path: Path) -> None:
+    found = FoundSpots(results.found.spots.iloc[:0], {"frames": N_FRAMES, "strong_pixels": 0, "spots": 0})
     none = dataclasses.replace(results, found=found)
     content = Content(process_page(write(tmp_path / "a", none, ("find_spots",))))
     assert f"0 spots on {N_FRAMES} images" in content.text
 
 
-def test_many_spots_stay_a_small_page(results: Results, tmp_path: Path) -> None:
+def test_many_spots_stay_a_small_page(results: Made, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     n = 120_000
-    many = pd.DataFrame({c: np.zeros(n, t) for c, t in results.spots.dtypes.items()}, columns=results.spots.columns)
+    many = pd.DataFrame(
+        {c: np.zeros(n, t) for c, t in results.found.spots.dtypes.items()}, columns=results.found.spots.columns
+    )
     for name in ("slow", "fast"):
         many[name] = rng.uniform(0, 1000, n)
     many["frame"], many["n_pixels"] = rng.uniform(0, N_FRAMES, n), np.int32(5)

@@ -18,7 +18,7 @@ from hdrmx.errors import BadFrame, InputError
 from hdrmx.frames import Codec
 from hdrmx.integration import flags
 from hdrmx.integration.profile_model import ProfileModel
-from hdrmx.io.dials import write_integrated
+from hdrmx.io.dials_intensities import write_integrated
 from hdrmx.io.dials_pack import read_columns
 from hdrmx.models import Crystal
 from hdrmx.params import Integrate, Predict
