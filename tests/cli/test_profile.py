@@ -117,14 +117,14 @@ def test_a_run_that_stops_leaves_a_record(
     status: str,
     code: int,
 ):
-    import hdrmx.stages.find_spots
+    from hdrmx.pipeline import _Run
 
-    def stops(*_: object, around: Recorder, **__: object) -> None:
-        with around("strong_pixels") as span:
+    def stops(run: _Run, *_: object) -> None:
+        with run.around("strong_pixels") as span:
             span.count(frames=3)
             raise error
 
-    monkeypatch.setattr(hdrmx.stages.find_spots, "find_spots", stops)
+    monkeypatch.setattr(_Run, "find_spots", stops)
     assert run(str(tiny), "-o", str(tmp_path / "out")) == code
     said = capsys.readouterr()
     assert f"hdrmx profile --show {tmp_path / 'out'}" in said.err
