@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from hdrmx.report.along import in_pairs, rows_of, shell_axis, steps_of, within_scans
-from hdrmx.report.figures import Axis, Series, chart, nice_ticks
+from hdrmx.report.figures import Axis, Floats, Series, chart, nice_ticks
 from hdrmx.report.page import Section, figure, number, percent, table
 from hdrmx.report.processed import Processed
 from hdrmx.report.raster import NOTHING, levels, limits_of, map_over, place, scale_bar, tile
@@ -104,8 +104,14 @@ def _by_resolution(done: IntegrationResult) -> list[str]:
         )
         caption = "Mean I/σ by resolution, before any scaling. Weak reflections gain by the fit of profiles."
         out.append(figure(drawn, caption, numbers))
-    histogram = np.array(done.told["partiality"], float)
-    edges = np.linspace(0.0, 1.0, len(histogram) + 1)
+    return [*out, _partialities(np.array(done.told["partiality"], float))]
+
+
+def _partialities(histogram: Floats) -> str:
+    """Without the last bin, that of the whole ones, beside which no other would be seen."""
+    whole = int(histogram[-1])
+    edges = np.linspace(0.0, 1.0, len(histogram) + 1)[:-1]
+    histogram = histogram[:-1]
     names = [f"{a:.2f}–{b:.2f}" for a, b in itertools.pairwise(edges)]
     axis = Axis("fraction recorded", (edges[:-1] + edges[1:]) / 2, names, edges)
     drawn = chart(
@@ -117,9 +123,11 @@ def _by_resolution(done: IntegrationResult) -> list[str]:
         width=520,
         digits=9,
     )
-    caption = "How much of each reflection the scan recorded. Only those at its two ends should be below 1."
-    out.append(figure(drawn, caption, rows_of(axis, [("reflections", histogram, 0)], "fraction")))
-    return out
+    caption = (
+        f"How much of each reflection the scan recorded, where it was not nearly all: {whole:,} others are above "
+        f"{edges[-1]:.2f}. Reflections at the two ends of the scan are cut."
+    )
+    return figure(drawn, caption, rows_of(axis, [("reflections", histogram, 0)], "fraction"))
 
 
 def _picture(picture: Arrays) -> str:
@@ -240,11 +248,12 @@ def _through_the_scan(profiles: Arrays) -> str:
     axis = Axis("rotation, σm", at, [f"{v:+.2f} σm" for v in at], edges)
     series = [Series(_block_name(profiles, i), along[i], f"c{k}") for k, i in enumerate(sorted({0, n // 2, n - 1}))]
     drawn = chart("Profile along the rotation", axis, series, y_label="fraction", y_range=(0, None), width=520)
-    return figure(
+    pictures = figure(
         f'<div class="tiles" style="--n:3">{tiles}</div>',
         "The same for the whole detector in blocks of images from the scan's beginning to its end. A crystal that "
         "slips or splits changes them.",
-    ) + figure(drawn, "Profile along the rotation.")
+    )
+    return f"<div>{pictures}{figure(drawn, 'Profile along the rotation, in the same blocks.')}</div>"
 
 
 def _block_name(profiles: Arrays, i: int) -> str:

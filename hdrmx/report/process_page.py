@@ -15,7 +15,7 @@ from hdrmx.report.drift_section import drift_section
 from hdrmx.report.index_section import bravais_section, fraction_section, reciprocal_section
 from hdrmx.report.integrate_section import integrate_section
 from hdrmx.report.merge_section import merge_section, statistics_section
-from hdrmx.report.page import Section, page, table
+from hdrmx.report.page import Section, number, page, percent, table
 from hdrmx.report.process_verdict import verdict
 from hdrmx.report.processed import Processed, read_processed
 from hdrmx.report.refine_section import parameter_section, refine_section
@@ -67,7 +67,46 @@ def _subtitle(run: Processed) -> str:
     slow, fast = told["shape"]
     turned = "stills" if scan is None or run.is_still else f"{abs(np.degrees(scan.width_rad)):.4g}° an image"
     n = told["find_spots"].get("frames", len(run.frames))
+    if len(told.get("sweeps", ())) > 1:
+        n = sum(last - first + 1 for first, last in (s["images"] for s in told["sweeps"]))
+        return f"{len(told['sweeps'])} sweeps, {n} images of {slow} × {fast} px; {told['data']} and others"
     return f"{n} images of {slow} × {fast} px, {turned}; {told['data']}"
+
+
+def sweeps_section(run: Processed) -> Section | None:
+    """One row a sweep, where there are several."""
+    sweeps = run.told.get("sweeps", ())
+    if len(sweeps) < 2:
+        return None
+    rows = []
+    for i, s in enumerate(sweeps):
+        index, refine, integrate = (s.get(stage, {}) for stage in ("index", "refine", "integrate"))
+        cell = (refine or index).get("lattices", [{}])[0].get("cell", ())
+        rmsd = number(refine.get("rmsd_fast_px"), 2), number(refine.get("rmsd_slow_px"), 2)
+        rows.append(
+            (
+                f"{i + 1}",
+                Path(s["data"]).name,
+                f"{s['images'][0]}–{s['images'][1]}",
+                f"{s.get('find_spots', {}).get('spots', 0):,}",
+                percent(index.get("fraction")),
+                " ".join(f"{v:.2f}" for v in cell),
+                ", ".join(rmsd),
+                f"{integrate.get('integrated', 0):,}",
+            )
+        )
+    head = (
+        "sweep",
+        "data",
+        "images",
+        "spots",
+        "indexed",
+        "cell of the first lattice, Å and °",
+        "r.m.s.d., px",
+        "integrated",
+    )
+    note = "What this page shows of spots, reciprocal space, indexing and refinement is that of the first sweep."
+    return Section("sweeps", "Sweeps", table(head, rows, text=(0, 1)) + f"<p class=note>{note}</p>")
 
 
 def experiment_section(run: Processed) -> Section:
@@ -109,10 +148,12 @@ def reproduce(told: dict[str, Any]) -> str:
 
     defaults = asdict(Params())
     first, last = told["images"]
-    words = ["hdrmx", "process", str(told["data"]), "--images", f"{first}-{last}"]
+    sweeps = told.get("sweeps", ())
+    words = ["hdrmx", "process", *([str(s["data"]) for s in sweeps] or [str(told["data"])])]
+    words += [] if sweeps else ["--images", f"{first}-{last}"]
     if told.get("stages"):
         stopped = told.get("stopped")
-        words += [] if stopped or told["stages"][-1] == "refine" else ["--stages", ",".join(told["stages"])]
+        words += [] if stopped or told["stages"][-1] == "merge" else ["--stages", ",".join(told["stages"])]
     words += ["--skip-bad-frames"] if told.get("bad_frames") else []
     for stage, settings in told.get("params", {}).items():
         for name, value in settings.items():
@@ -128,6 +169,7 @@ SECTIONS: tuple[Callable[[Processed], Section | None], ...] = (
     symmetry_section,
     scale_section,
     integrate_section,
+    sweeps_section,
     spot_section,
     reciprocal_section,
     fraction_section,

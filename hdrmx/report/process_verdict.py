@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hdrmx.report.merged_verdict import merged_doubts, merged_facts, merged_words
 from hdrmx.report.page import Verdict, number, percent, with_sd
 from hdrmx.report.processed import Processed
 from hdrmx.report.spot_statistics import by_image
@@ -26,7 +27,7 @@ TURN_DRIFT_DEG = 0.5
 def verdict(run: Processed) -> Verdict:
     told = run.told
     doubts = [*_derived_doubts(run), *_unique(told.get("notes", ()))]
-    sentences = [*_found(run), *_indexed(run), *_refined(run)]
+    sentences = [*merged_words(run), *_found(run), *_indexed(run), *_refined(run)]
     stopped = told.get("stopped")
     if stopped:
         sentences.append(f"The run ended after {stopped.get('after')}: {stopped.get('reason')}.")
@@ -70,7 +71,7 @@ def _indexed(run: Processed) -> Iterator[str]:
     yield f"{index['indexed']:,} of {n:,} spots ({percent(index['fraction'])}) on {images} images belong to {on}."
     best = next((row for row in index.get("bravais") or () if row.get("best")), None)
     given = run.told.get("params", {}).get("index", {}).get("space_group")
-    if best is not None and given is None:
+    if best is not None and given is None and run.later.symmetry is None:
         cell = " ".join(f"{v:.2f}" for v in best["cell"])
         yield (
             f"Its symmetry is probably that of {best['space_group']}, cell {cell} (Å, °), by metric and intensities."
@@ -90,8 +91,9 @@ def _refined(run: Processed) -> Iterator[str]:
 
 def _facts(run: Processed) -> list[tuple[str, str, str]]:
     told = run.told
-    facts = [("spots", f"{len(run.spots):,}", f"{told['find_spots'].get('strong_pixels', 0):,} strong pixels")]
-    if len(run.spots):
+    facts = list(merged_facts(run))
+    facts.append(("spots", f"{len(run.spots):,}", f"{told['find_spots'].get('strong_pixels', 0):,} strong pixels"))
+    if len(run.spots) and run.later.merging is None:
         facts.append(("99 % of spots within", f"{_d_min(run):.2f} Å", ""))
     if "index" in told:
         facts.append(("indexed", percent(told["index"]["fraction"]), f"{told['index']['indexed']:,} spots"))
@@ -139,6 +141,7 @@ def _derived_doubts(run: Processed) -> Iterator[str]:
             "symmetry (--space-group), or more lattices (--set index.max_lattices=2)."
         )
     yield from _drifts(run)
+    yield from merged_doubts(run)
 
 
 def _remedy(run: Processed) -> str:

@@ -15,7 +15,7 @@ from hdrmx.errors import InputError
 from hdrmx.indexing.reciprocal import map_spots
 from hdrmx.io.dials import read_refl
 from hdrmx.io.dials_models import read_expt
-from hdrmx.io.results import SUMMARY
+from hdrmx.io.results import SCHEMA, SUMMARY, sweep_folders
 from hdrmx.models import Crystal, Geometry
 from hdrmx.report.stage_results import Later, read, read_csv, read_later
 
@@ -30,7 +30,7 @@ _TABLES = {
 
 @dataclass(frozen=True)
 class Processed:
-    """A run, as far as it came.
+    """A run, as far as it came; of several sweeps, spots and models are those of the first.
 
     Attributes
     ----------
@@ -75,10 +75,11 @@ def read_processed(folder: str | Path) -> Processed:
     """
     folder = Path(folder)
     told = _summary(folder / SUMMARY)
+    first_sweep = sweep_folders(folder, len(told.get("sweeps", [0])))[0]
     reached = [stage for stage in _TABLES if stage in told["stages"]]
     if not reached:
         raise InputError(folder / SUMMARY, "tells of no stage whose files could be shown", "run `hdrmx process` again")
-    refl, expt = (folder / name for name in _TABLES[reached[0]])
+    refl, expt = (first_sweep / name for name in _TABLES[reached[0]])
     spots = read_refl(refl).table
     if "lattice" not in spots:
         spots = spots.assign(lattice=np.full(len(spots), -1, np.int32))
@@ -94,8 +95,8 @@ def read_processed(folder: str | Path) -> Processed:
         r=map_spots(spots, geometry).r,
         geometry=geometry,
         crystals=tuple(e.crystal for e in experiments if e.crystal is not None),
-        drift=read_csv(folder / "refined_drift.csv") if refined else None,
-        blocks=read_csv(folder / "refined_rmsds.csv") if refined else None,
+        drift=read_csv(first_sweep / "refined_drift.csv") if refined else None,
+        blocks=read_csv(first_sweep / "refined_rmsds.csv") if refined else None,
         frames=range(first - 1, last),
         later=read_later(folder, told["stages"]),
     )
@@ -104,10 +105,8 @@ def read_processed(folder: str | Path) -> Processed:
 def _summary(path: Path) -> dict[str, Any]:
     told = read(path, lambda p: json.loads(p.read_text(encoding="utf-8")))
     schema = told.get("schema") if isinstance(told, dict) else None
-    if schema != "hdrmx-summary/1":
-        raise InputError(
-            path, f"its schema is {schema!r}, not 'hdrmx-summary/1'", "draw it with the hdrmx that wrote it"
-        )
+    if schema != SCHEMA:
+        raise InputError(path, f"its schema is {schema!r}, not '{SCHEMA}'", "draw it with the hdrmx that wrote it")
     absent = [key for key in ("stages", "images", "data", "shape", "find_spots") if key not in told]
     if absent:
         raise InputError(path, f"lacks {', '.join(absent)}", "run `hdrmx process` again")

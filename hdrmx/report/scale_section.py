@@ -232,13 +232,12 @@ def _outliers(run: Processed, done: ScalingResult) -> str:
             f"{r['sweep'] + 1}: {number(r['frame'] + 0.5, 1)}" if many else number(r["frame"] + 0.5, 1),
             f"{number(r['fast'], 0)}, {number(r['slow'], 0)}",
             f"{r['intensity']:.4g}",
-            f"{r['sigma']:.2g}",
             f"{r['mean']:.4g}",
             number(r["deviation"], 1),
         )
         for r in done.outliers.head(WORST).to_dict("records")
     ]
-    head = ("h k l", "sweep: image" if many else "image", "fast, slow", "I", "σ", "others' mean", "off by, σ")
+    head = ("h k l", "sweep: image" if many else "image", "fast, slow", "I", "others' mean", "off by, σ")
     listed = table(head, rows, text=(0,))
     seen = done.outliers[np.isfinite(done.outliers["slow"]) & np.isfinite(done.outliers["fast"])]
     chosen = seen.iloc[thinned(len(seen), 2000)]

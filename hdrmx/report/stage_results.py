@@ -71,7 +71,7 @@ def read_later(folder: Path, stages: list[str]) -> Later:
             picture=_picture(folder / "integrated_picture.npz"),
             told=read_json(folder / "integrated.json"),
         )
-    if "symmetry" in stages:
+    if "symmetry" in stages and (folder / "symmetry.json").exists():  # nothing was looked for in every run
         symmetry = read_json(folder / "symmetry.json")
     if "scale" in stages:
         scaling = ScalingResult(
