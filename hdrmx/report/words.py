@@ -29,6 +29,15 @@ DOUBTS: dict[str, tuple[str, str]] = {
     ),
     "throttled": ("the control group's quota held the run back for {share:.0%} of its time", "raise the quota"),
     "sampling_failed": ("the call stack was not sampled ({reason})", "run with --no-sampling to be rid of this line"),
+    "left_behind": (
+        "{n} processes went on when the command had ended ({names}); they are counted until then",
+        "have the command wait for them",
+    ),
+    "orphans_not_counted": (
+        "processes whose parent had ended were counted only as far as they were seen",
+        "run on Linux",
+    ),
+    "inside_not_sampled": ("the Python inside {program} was not sampled ({reason})", "see docs/measure_programs.md"),
     "page_failed": ("the page of the results is missing ({reason})", "run `hdrmx report` on the folder"),
     "compiled_in_stage": (
         "{stage} waited {seconds:.2f} s for the kernel compiler ({compiled} compiled, taken off its time)",
