@@ -128,7 +128,7 @@ def _limits(series: Sequence[Series], given: tuple[float | None, float | None]) 
 
 
 def _drawn(frame: Frame, x: Axis, s: Series) -> str:
-    y = frame.py(s.y)
+    y = frame.py(np.clip(s.y, *frame.y))  # what lies beyond the limits runs along the edge
     if x.edges is not None:
         known = runs(s.y)
         edges = frame.px(x.edges)
@@ -140,7 +140,7 @@ def _drawn(frame: Frame, x: Axis, s: Series) -> str:
     out = ""
     if s.sd is not None:
         for a, b in runs(s.y + s.sd):
-            upper, lower = frame.py((s.y + s.sd)[a:b]), frame.py((s.y - s.sd)[a:b])
+            upper, lower = (frame.py(np.clip((s.y + sign * s.sd)[a:b], *frame.y)) for sign in (1, -1))
             back = polyline(at[a:b][::-1], lower[::-1]).replace("M", "L", 1)
             out += f'<path class="band {s.colour}" d="{polyline(at[a:b], upper)}{back}Z"/>'
     out += _line("".join(polyline(at[a:b], y[a:b]) for a, b in runs(s.y)), s.colour)

@@ -254,7 +254,7 @@ def _l_test(twinning: dict[str, Any]) -> str:
 
 def _moments(twinning: dict[str, Any]) -> str:
     curve = pd.DataFrame({k: np.array(v, float) for k, v in twinning["moments"].items()})
-    if not len(curve) or not np.isfinite(curve["acentric"]).any():
+    if np.isfinite(curve["acentric"]).sum() < 2:
         return ""
     axis = s2_axis(curve["s2"].to_numpy())
     flat = np.ones(len(curve))

@@ -79,12 +79,12 @@ def _groups(told: dict[str, Any]) -> str:
         )
         for g in groups
     ]
-    head = ("", "Laue class", "without screws", "probability", "CC within", "CC without", "misfit, °")
+    head = ("", "Laue class", "group", "probability", "CC in", "CC out", "misfit, °")
     marked = [i for i, g in enumerate(groups) if g["chosen"]]
     rest = len(told["groups"]) - len(groups)
     more = f" The {rest} least likely are not shown." if rest else ""
     note = (
-        "CC within: of the rotations of the group; without: of those of the lattice that are not in it. The misfit is "
+        "CC in: of the rotations of the group; out: of those of the lattice that are not in it. The misfit is "
         f"the largest angle by which the lattice misses an axis of the group.{more}"
     )
     body = table(head, rows, text=(0, 1, 2), marked=marked)

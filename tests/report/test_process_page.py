@@ -323,7 +323,7 @@ def test_command_to_reproduce() -> None:
     told = {
         "data": "my data.nxs",
         "images": [3, 9],
-        "stages": ["find_spots", "index", "refine"],
+        "stages": ["find_spots", "index", "refine", "integrate", "symmetry", "scale", "merge"],
         "bad_frames": [{"image": 4, "reason": "?"}],
         "params": {"find_spots": {"d_min": 2.5, "kernel_px": 3}, "index": {"space_group": "P 2"}},
     }
