@@ -25,7 +25,7 @@ def _begin() -> None:
     def write() -> None:
         try:
             session = profiler.stop()
-            weights = {}
+            weights: dict[tuple[str, ...], float] = {}
             for stack, seconds in session.frame_records:
                 calls = tuple(_text(identifier) for identifier in stack)
                 weights[calls] = weights.get(calls, 0.0) + seconds

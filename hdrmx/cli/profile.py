@@ -13,6 +13,7 @@ import click
 
 from hdrmx.cli.options import default_jobs, input_options, last_stage, parse_images, settings_from
 from hdrmx.cli.process import name_of
+from hdrmx.cli.profile_others import Others, Request, other_options, run_others
 from hdrmx.errors import InputError
 from hdrmx.record import Record, net_ns, stages
 
@@ -25,6 +26,7 @@ from hdrmx.record import Record, net_ns, stages
 @click.option("--no-sampling", is_flag=True, help="Don't sample the call stack (spans and counters only).")
 @click.option("--show", metavar="DIR", type=click.Path(path_type=Path), help="Print the table of an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@other_options
 @input_options
 def command(
     data: str | None,
@@ -43,12 +45,13 @@ def command(
     skip_bad_frames: bool,
     shoeboxes: bool,
     assignments: tuple[str, ...],
-) -> None:
+    **others: Any,
+) -> int:
     """Run the pipeline on DATA and report, stage by stage, where time, memory and bytes go.
 
     DATA is an NXmx or Eiger HDF5 file (.nxs, _master.h5), or CBF images as one file, a template
     (name_####.cbf), a glob or a directory. Without DATA a small demo set is simulated, once, and kept in
-    the user's cache.
+    the user's cache. With --command the exit code is that of the command.
     """
     if show is not None:
         if data is not None:
@@ -56,7 +59,7 @@ def command(
         from hdrmx.io.records import read_record
 
         _print(read_record(show), show if show.is_dir() else show.parent, as_json)
-        return
+        return 0
     from hdrmx.cli.progress import frame_progress
     from hdrmx.profiling import Options, profile
 
@@ -71,18 +74,42 @@ def command(
         sampling=not no_sampling,
         until=last_stage(stages),
     )
-    if data is None:
+
+    def ours(data: str, folder: Path) -> Record:
+        return profile(data, folder, params, options, frame_progress)
+
+    def demo() -> str:
         from hdrmx.cli.demo import demo_data
 
-        data = str(demo_data(lambda text: click.echo(text, err=True)))
-    folder = output or Path(f"hdrmx-profile-{name_of(data)}")
+        return str(demo_data(lambda text: click.echo(text, err=True)))
+
+    wanted = Others(**others)
     try:
-        record = profile(data, folder, params, options, frame_progress)
+        if wanted.is_asked:
+            request = Request(
+                data=data,
+                output=output,
+                as_json=as_json,
+                images=options.images,
+                jobs=jobs,
+                d_min=d_min,
+                d_max=d_max,
+                space_group=space_group,
+                cell=cell,
+                until=options.until if stages else None,
+                sampling=not no_sampling,
+                demo=demo,
+                name_of=name_of,
+            )
+            return run_others(wanted, request, ours, lambda record, folder: _print(record, folder, as_json))
+        data = data or demo()
+        folder = output or Path(f"hdrmx-profile-{name_of(data)}")
+        _print(ours(data, folder), folder, as_json)
     except BaseException as error:
         for note in getattr(error, "__notes__", ()):
             click.echo(note, err=True)
         raise
-    _print(record, folder, as_json)
+    return 0
 
 
 def _print(record: Record, folder: Path, as_json: bool) -> None:
