@@ -13,7 +13,8 @@ from hdrmx.measure.stopping import terminate_as_interrupt
 from hdrmx.record import Record
 
 SHELL = "/bin/sh"
-_SIMPLE = frozenset("|&;<>()$`\\\"'*?[#~=%{}!\n")  # a word without these needs no shell to be named by
+_SPECIAL = frozenset("|&;<>()$`*?[#=%{}!\n")  # a word with one of these isn't the name of a program
+_KEYWORDS = frozenset(("for", "if", "while", "until", "case", "cd", "export", "set"))
 
 
 def profile_command(command: str, folder: Path, *, quiet: bool = False) -> tuple[Record, int]:
@@ -64,6 +65,8 @@ def stage_name(command: str) -> str:
     except ValueError:
         words = command.split()
     for word in words:
-        if word and "=" not in word and not _SIMPLE & set(word):
+        if word in _KEYWORDS:
+            return "command"
+        if word and not _SPECIAL & set(word):
             return Path(word).name
     return "command"

@@ -86,8 +86,8 @@ class ForeignRun:
 
     def record(self, status: str = "complete") -> Record:
         """What was measured; `status` as in `Record`."""
-        after, here = surroundings(), machine()
         wall_ns = time.perf_counter_ns() - self.start_ns
+        after, here = surroundings(), machine()
         tree = self._tree(wall_ns)
         here = replace(here, peak_memory="within span")
         versions = software()

@@ -24,6 +24,7 @@ class Others:
 
     command_line: str | None
     function: str | None
+    setup: str | None
     pipelines: tuple[str, ...]
     attach: tuple[Path, ...]
     passed: tuple[str, ...]
@@ -74,6 +75,7 @@ def other_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--function", metavar="F", help="Measure a Python function: file.py:function or module:function."
             ),
+            click.option("--setup", metavar="NAME", help="Function of the same module that gives its arguments."),
             click.option(
                 "--attach",
                 multiple=True,
@@ -118,7 +120,7 @@ def run_others(others: Others, request: Request, ours: Ours, show: Callable[[Rec
     if others.command_line is not None:
         return _command(others.command_line, request, show)
     if others.function is not None:
-        return _function(others.function, request, show)
+        return _function(others.function, others.setup, request, show)
     return _pipelines(others, request, ours, show)
 
 
@@ -131,11 +133,11 @@ def _command(text: str, request: Request, show: Callable[[Record, Path], None]) 
     return code
 
 
-def _function(target: str, request: Request, show: Callable[[Record, Path], None]) -> int:
+def _function(target: str, setup: str | None, request: Request, show: Callable[[Record, Path], None]) -> int:
     from hdrmx.adapters.function import profile_function
 
     folder = request.output or Path(f"hdrmx-profile-{target.rpartition(':')[2]}")
-    show(profile_function(target, folder, sampling=request.sampling), folder)
+    show(profile_function(target, folder, setup=setup, sampling=request.sampling), folder)
     return 0
 
 

@@ -113,6 +113,13 @@ class Recorder:
         span.end_ns, span.end = end_ns, reading
         self._stacks[span.thread].remove(span)
 
+    def current(self) -> OpenSpan:
+        """The innermost open bracket of the calling thread; where it has none, of the recorder's own."""
+        with self.lock:
+            thread = self._threads.get(threading.get_ident(), 0)
+            stack = self._stacks.get(thread) or self._stacks[0]
+            return stack[-1] if stack else self._root
+
     def answer(self, **answers: object) -> None:
         """Answers of the whole run."""
         self._root.answer(**answers)
