@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hdrmx.adapters import dials_logs
-from hdrmx.adapters.folded import Stacks, below, format_folded, speedscope
-from hdrmx.adapters.foreign import Facts, ForeignRun, save_text, write
+from hdrmx.adapters.folded import Stacks
+from hdrmx.adapters.foreign import Facts, ForeignRun, write
 from hdrmx.adapters.inside import NONE, Inside, available
 from hdrmx.adapters.source import identity_of
 from hdrmx.errors import InputError, NotMeasured
 from hdrmx.io.whole import prepare_folder
 from hdrmx.measure.stopping import terminate_as_interrupt
-from hdrmx.record import Doubt, Record
+from hdrmx.record import Record
 
 STAGES = ("import", "find_spots", "index", "refine", "integrate", "symmetry", "scale", "export", "merge")
 SAY = Callable[[str], None]
@@ -94,7 +94,7 @@ class _Run:
         self.sampler, why = available(options.sampler)
         self.samples: dict[str, Stacks] = {}
         if why:
-            self.run.doubts.append(Doubt(kind="inside_not_sampled", numbers={"program": "DIALS", "reason": why}))
+            self.run.doubt("inside_not_sampled", program="DIALS", reason=why)
 
     def all_stages(self, data: Sequence[str], names: list[str]) -> Record:
         run, options = self.run, self.options
@@ -112,7 +112,7 @@ class _Run:
                 if status != "complete":
                     failed = program
                     break
-        self._write_samples()
+        run.keep_samples(self.folder, self.samples)
         record = write(self.folder, run.record(status))
         note = f"what was measured until then: hdrmx profile --show {self.folder}"
         if status == "interrupted":
@@ -182,21 +182,10 @@ class _Run:
         if stacks:
             self.samples[stage] = stacks
         elif self.sampler != NONE:
-            numbers = {"program": program, "reason": why}
-            self.run.doubts.append(Doubt(kind="inside_not_sampled", numbers=numbers))
+            self.run.doubt("inside_not_sampled", program=program, reason=why)
         if ran.interrupted:
             return "interrupted"
         return "failed" if ran.exit_code else "complete"
-
-    def _write_samples(self) -> None:
-        if not self.samples:
-            return
-        together: Stacks = {}
-        for stage, stacks in self.samples.items():
-            together |= below(stage, stacks)
-        save_text(self.folder / "stacks.folded", format_folded(together))
-        save_text(self.folder / "profile.speedscope.json", speedscope(self.samples, "hdrmx"))
-        self.run.files |= {"folded": "stacks.folded", "speedscope": "profile.speedscope.json"}
 
 
 def _last_words(path: Path) -> str:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
+from hdrmx.adapters.folded import Stacks, below, format_folded, speedscope
 from hdrmx.adapters.run import MOST_LOOKS, Look, Ran, run_measured, thinned
 from hdrmx.io.records import FILE_NAME, write_record
 from hdrmx.io.whole import write_whole
@@ -83,6 +84,27 @@ class ForeignRun:
             )
         )
         return ran
+
+    def fail(self, error: str) -> None:
+        """The last stage failed, as its log tells."""
+        self.spans[-1] = replace(self.spans[-1], error=error)
+
+    def doubt(self, kind: str, **numbers: Any) -> None:
+        """Something that weakens the measurement; once each."""
+        found = Doubt(kind=kind, numbers=numbers)
+        if found not in self.doubts:
+            self.doubts.append(found)
+
+    def keep_samples(self, folder: Path, samples: Mapping[str, Stacks]) -> None:
+        """Write stacks by stage as one folded file and one for speedscope; nothing where there are none."""
+        if not samples:
+            return
+        together: Stacks = {}
+        for stage, stacks in samples.items():
+            together |= below(stage, stacks)
+        save_text(folder / "stacks.folded", format_folded(together))
+        save_text(folder / "profile.speedscope.json", speedscope(samples, "hdrmx"))
+        self.files |= {"folded": "stacks.folded", "speedscope": "profile.speedscope.json"}
 
     def record(self, status: str = "complete") -> Record:
         """What was measured; `status` as in `Record`."""

@@ -205,7 +205,7 @@ def _run(name: str, data: str, folder: Path, others: Others, request: Request, o
     if name == "xds":
         from hdrmx.adapters.xds import profile_xds
 
-        return profile_xds(Path(data), folder, say)
+        return profile_xds(Path(data), folder, request.jobs, say)
     from hdrmx.adapters.fast_dp import profile_fast_dp
 
     return profile_fast_dp(Path(data), folder, request.jobs or default_jobs(), others.arguments, sampler, say)

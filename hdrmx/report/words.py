@@ -37,6 +37,10 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "processes whose parent had ended were counted only as far as they were seen",
         "run on Linux",
     ),
+    "times_from_log": (
+        "times are those that the logs of {program} tell, processor time in one piece",
+        "let hdrmx-profile run it, where it is installed",
+    ),
     "inside_not_sampled": ("the Python inside {program} was not sampled ({reason})", "see docs/measure_programs.md"),
     "page_failed": ("the page of the results is missing ({reason})", "run `hdrmx report` on the folder"),
     "compiled_in_stage": (
