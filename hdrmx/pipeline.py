@@ -7,8 +7,8 @@ results after each stage, so that what was reached is safe when a later stage fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +67,7 @@ class Results:
     space_group : of the datasets
     observations : columns `tables.SCALED`, from scaling on
     symmetry, scaled, merged : what the stages gave
-    notes : in words, why the pipeline ended before its last stage, and what the stages doubted
+    notes : what the stages doubted, in words, by stage
     """
 
     sweeps: tuple[SweepResults, ...]
@@ -78,7 +78,7 @@ class Results:
     symmetry: SymmetryFound | None = None
     scaled: Scaled | None = None
     merged: Merged | None = None
-    notes: tuple[str, ...] = ()
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def spots(self) -> pd.DataFrame:
@@ -95,6 +95,11 @@ class Results:
 def nothing_yet(sources: Sequence[FrameSource]) -> Results:
     """Results before the first stage."""
     return Results(tuple(SweepResults(source.geometry, pd.DataFrame()) for source in sources))
+
+
+def noted(results: Results, stage: str, notes: tuple[str, ...]) -> Results:
+    """The same with what a stage doubted."""
+    return replace(results, notes={**results.notes, stage: notes}) if notes else results
 
 
 Keep = Callable[[str, Results], None]
@@ -139,7 +144,7 @@ def process(
     first = 0 if reached is None else STAGES.index(reached[0]) + 1
     results = nothing_yet(several) if reached is None else reached[1]
     if any(s.geometry.scan is None or s.geometry.scan.is_still for s in results.sweeps):
-        results = replace(results, notes=(*results.notes, "stills: the pipeline ends with their spots"))
+        results = noted(results, "find_spots", ("stills: the pipeline ends with their spots",))
         until = "find_spots"
     for stage in STAGES[first : STAGES.index(until) + 1]:
         with around(stage) as span:
@@ -188,7 +193,8 @@ class _Run:
     def index(self, results: Results, span: Span) -> Results:
         from hdrmx.stages.index import index
 
-        done, notes = [], results.notes
+        done: list[SweepResults] = []
+        notes: tuple[str, ...] = ()
         for sweep in results.sweeps:
             indexed = index(sweep.table, sweep.geometry, self.params.index)
             span.count(**indexed.counts)
@@ -207,12 +213,13 @@ class _Run:
                     indexed=indexed,
                 )
             )
-        return replace(results, sweeps=tuple(done), notes=notes)
+        return noted(replace(results, sweeps=tuple(done)), "index", notes)
 
     def refine(self, results: Results, span: Span) -> Results:
         from hdrmx.stages.refine import refine
 
-        done, notes = [], results.notes
+        done: list[SweepResults] = []
+        notes: tuple[str, ...] = ()
         for sweep in results.sweeps:
             refined = refine(sweep.table, sweep.crystals, sweep.geometry, self.params.refine)
             span.count(**refined.counts)
@@ -230,7 +237,7 @@ class _Run:
                     refined=refined,
                 )
             )
-        return replace(results, sweeps=tuple(done), notes=notes)
+        return noted(replace(results, sweeps=tuple(done)), "refine", notes)
 
     def integrate(self, results: Results, span: Span) -> Results:
         from hdrmx.integration.profile_model import fit_profile_model
@@ -271,14 +278,14 @@ class _Run:
         found, brought = common_symmetry(all_sets, range(len(all_sets)), self.params.symmetry)
         span.count(**found.counts)
         span.answer(space_group=found.space_group, probability=found.probability, is_sure=found.is_sure)
-        return replace(
+        new = replace(
             results,
             datasets=tuple(brought.values()),
             sweep_of=tuple(sweep_of[number] for number in brought),
             space_group=found.space_group,
             symmetry=found,
-            notes=results.notes + found.notes,
         )
+        return noted(new, "symmetry", found.notes)
 
     def scale(self, results: Results, span: Span) -> Results:
         from hdrmx.stages.common_symmetry import chosen
@@ -291,8 +298,8 @@ class _Run:
             datasets = tuple(chosen(*pair) for pair in zip(datasets, scaled.indexing, strict=True))
         span.count(**scaled.counts)
         span.answer(error_model=(scaled.error_model.a, scaled.error_model.b))
-        notes = results.notes + scaled.notes
-        return replace(results, datasets=datasets, observations=scaled.observations, scaled=scaled, notes=notes)
+        new = replace(results, datasets=datasets, observations=scaled.observations, scaled=scaled)
+        return noted(new, "scale", scaled.notes)
 
     def merge(self, results: Results, span: Span) -> Results:
         from hdrmx.stages.common_symmetry import mean_cell
@@ -306,7 +313,7 @@ class _Run:
         whole = merged.overall.iloc[0]
         names = ("n_unique", "completeness", "multiplicity", "r_meas", "r_pim", "cc_half", "i_over_sigma")
         span.answer(**{name: whole[name].item() for name in names}, d_cc_half=merged.resolution.d_min)
-        return replace(results, merged=merged, notes=results.notes + merged.notes)
+        return noted(replace(results, merged=merged), "merge", merged.notes)
 
 
 def _n_integrated(table: pd.DataFrame) -> int:

@@ -170,7 +170,7 @@ def _integrated(columns: Columns, path: str | Path) -> pd.DataFrame:
     for kind, bit in (("sum", flags.INTEGRATED_SUM), ("prf", flags.INTEGRATED_PRF)):
         for name in (f"{kind}_value", f"{kind}_variance"):
             out[name] = np.where((bits & bit) != 0, out[name], np.nan)
-    out["prf_correlation"] = np.where((bits & flags.INTEGRATED_PRF) != 0, out["prf_correlation"], np.nan)
+    out["prf_correlation"] = np.where(out["prf_correlation"] != 0, out["prf_correlation"], np.nan)
     out["flags"] = bits & ~(INDEXED | OUTLIER_IN_SCALING | EXCLUDED_FOR_SCALING | SCALED)
     return pd.DataFrame({c.name: np.asarray(out[c.name]).astype(c.dtype) for c in tables.INTEGRATED})
 

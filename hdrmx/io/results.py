@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +244,10 @@ def summary(
         "dtype": str(source.dtype),
         "images": [source.indices.start + 1, source.indices.stop],
         "stages": list(stages),
-        "notes": list(dict.fromkeys([*(n for s in sources for n in s.geometry.notes), *results.notes])),
+        "notes": list(
+            dict.fromkeys([*(n for s in sources for n in s.geometry.notes), *chain(*results.notes.values())])
+        ),
+        "notes_of": {stage: list(notes) for stage, notes in results.notes.items()},
         "bad_frames": [{"image": index + 1, "reason": reason} for index, reason in results.bad_frames],
     }
     earlier = earlier or {}

@@ -58,7 +58,8 @@ def read_reached(folder: Path, sources: Sequence[FrameSource], begin: str) -> tu
     if stage not in told["stages"]:
         had = ", ".join(told["stages"]) or "none"
         raise InputError(folder / SUMMARY, f"{stage} has not been run there (only {had})", f"begin with --from {had}")
-    notes = tuple(told.get("notes", ()))
+    kept = STAGES[: STAGES.index(begin)]
+    notes = {name: tuple(texts) for name, texts in told.get("notes_of", {}).items() if name in kept}
     folders = sweep_folders(folder, len(sources))
     if stage in OF_EACH_SWEEP:
         sweeps = tuple(_sweep(f, stage, source) for f, source in zip(folders, sources))

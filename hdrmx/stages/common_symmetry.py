@@ -1,4 +1,4 @@
-"""One space group for several sweeps: the best measured one tells it, the others are brought to its setting."""
+"""One space group for several sweeps, and all of them in its setting."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import gemmi
 import numpy as np
+import pandas as pd
 
 from hdrmx.errors import InputError
+from hdrmx.merging.asu import space_group_of
 from hdrmx.merging.unscaled import unscaled
 from hdrmx.models import Crystal
-from hdrmx.params import Symmetry
+from hdrmx.params import Scale, Symmetry
 from hdrmx.scaling.consistent import Choice
-from hdrmx.scaling.observations import Sweep
+from hdrmx.scaling.observations import Sweep, gather
 from hdrmx.stages.symmetry import SymmetryFound, reindexed, reindexed_table, symmetry
 
 
@@ -29,9 +31,9 @@ def common_symmetry(
 
     Returns
     -------
-    What the sweeps of the best measured crystal say, and the sweeps that could be brought to that setting, by their
-    number and in their order. Where the lattice allows several choices of indices, scaling makes them consistent.
-    `notes` name the sweeps left out.
+    What all sweeps together say, and the sweeps that could be brought to that setting, by their number and in their
+    order. The best measured crystal's symmetry comes first; the other sweeps are brought to its setting and, where the
+    lattice allows several, to one choice of indices; then all are looked at together. `notes` name the sweeps left out.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def common_symmetry(
     found = _of_crystal([sweeps[i] for i in together[first]], params)
     known = replace(params, space_group=found.space_group)
     brought: dict[int, Sweep] = {}
-    notes = list(found.notes)
+    notes: list[str] = []
     for key, numbers in together.items():
         try:
             own = found if key == first else _of_crystal([sweeps[i] for i in numbers], known)
@@ -55,8 +57,31 @@ def common_symmetry(
             continue
         for i in numbers:
             brought[i] = in_setting(sweeps[i], own.change, found.space_group)
-    counts = found.counts | {"sweeps": len(sweeps), "sweeps_left_out": len(sweeps) - len(brought)}
-    return replace(found, notes=tuple(notes), counts=counts), {i: brought[i] for i in sorted(brought)}
+    counts = {"sweeps": len(sweeps), "sweeps_left_out": len(sweeps) - len(brought)}
+    if len(together) > 1 and len(brought) > 1:
+        found, brought = _all_together(found, brought, params)
+    notes += [note for note in found.notes if note not in notes]
+    return replace(found, notes=tuple(notes), counts=found.counts | counts), dict(sorted(brought.items()))
+
+
+def _all_together(
+    found: SymmetryFound, brought: dict[int, Sweep], params: Symmetry
+) -> tuple[SymmetryFound, dict[int, Sweep]]:
+    """Looked at once more, all sweeps as one, each brought to the same choice of indices and mean intensity before."""
+    observations = gather(list(brought.values()), space_group_of(found.space_group), Scale())
+    if observations.indexing:
+        brought = {i: chosen(s, choice) for (i, s), choice in zip(brought.items(), observations.indexing)}
+    parts, begin = [], 0.0
+    for sweep in brought.values():
+        part = unscaled([sweep.observations])
+        mean = float(np.nanmean(np.abs(part["intensity"])))
+        frame = part["frame"] - part["frame"].min() + begin  # no frame belongs to two sweeps
+        part = part.assign(intensity=part["intensity"] / mean, sigma=part["sigma"] / mean, frame=frame)
+        begin = float(np.floor(frame.max())) + 1.0
+        parts.append(part)
+    crystal = next(iter(brought.values())).crystal
+    again = symmetry(pd.concat(parts, ignore_index=True), crystal, None, params)
+    return again, {i: in_setting(s, again.change, again.space_group) for i, s in brought.items()}
 
 
 def _of_crystal(sweeps: Sequence[Sweep], params: Symmetry) -> SymmetryFound:

@@ -53,7 +53,7 @@ class Made:
         if stage == "refine":
             r = self.refined
             sweep = dataclasses.replace(sweep, geometry=r.geometry, table=r.reflections, crystals=r.crystals, refined=r)
-        return Results((sweep,), notes=("a <note>",))
+        return Results((sweep,), notes={"index": ("a <note>",)})
 
 
 @pytest.fixture(scope="module")
