@@ -7,6 +7,7 @@ import importlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -17,8 +18,6 @@ from types import FrameType
 from hdrmx.errors import HdrmxError
 from hdrmx.frames import FrameSource
 from hdrmx.io.identity import identify
-from hdrmx.io.records import FILE_NAME, write_record
-from hdrmx.io.whole import write_whole
 from hdrmx.measure.compilation import Compilation, doubts_of
 from hdrmx.measure.machine import machine, software
 from hdrmx.measure.process import ProcessMeter
@@ -27,7 +26,7 @@ from hdrmx.measure.sampling import Sampler
 from hdrmx.measure.surroundings import doubts_between, surroundings
 from hdrmx.params import Params
 from hdrmx.record import COMPILE, SETUP, DataSet, Doubt, Record, Surroundings
-from hdrmx.report.trace import trace
+from hdrmx.report.profile_files import write_profile
 
 ProgressBar = Callable[[Sequence[FrameSource]], AbstractContextManager[tuple[FrameSource, ...]]]
 
@@ -81,7 +80,8 @@ def profile(
     finally:
         run.close()
     if run.folder is not None:
-        record = _write(run.folder, _with_page(run.folder, record) if run.wrote else record, run.sampler)
+        record = _with_page(run.folder, record) if run.wrote else record
+        record = write_profile(run.folder, record, run.sampler, run.origin_ns)
     if stopped is not None:
         if run.folder is not None:
             stopped.add_note(f"what was measured until then: hdrmx profile --show {run.folder}")
@@ -96,8 +96,11 @@ class _Run:
         self.options = options
         self.before: Surroundings = surroundings()
         self.compilation = Compilation()
+        self.origin_ns = time.perf_counter_ns()
         self.recorder = Recorder(ProcessMeter(compilation=self.compilation))
         self.sampler = Sampler() if options.sampling else None
+        if self.sampler is not None:
+            self.sampler.__enter__()
         self.folder: Path | None = None
         self.wrote = False  # results of a stage, at least
 
@@ -136,7 +139,7 @@ class _Run:
                 from hdrmx.integration.warm import warm_up as warm_up_integration
 
                 warm_up_integration(source.dtype)
-        with _terminate_as_interrupt(), progress([source]) as watched, self.sampler or contextlib.nullcontext():
+        with _terminate_as_interrupt(), progress([source]) as watched:
             try:
                 process(
                     watched,
@@ -156,6 +159,8 @@ class _Run:
 
     def record(self, source: FrameSource, params: Params, stopped: BaseException | None) -> Record:
         tree = self.recorder.finish()
+        if self.sampler is not None:
+            self.sampler.stop()
         after, here = surroundings(), machine()
         doubts: list[Doubt] = [
             *self.recorder.doubts(),
@@ -182,6 +187,8 @@ class _Run:
 
     def close(self) -> None:
         self.recorder.finish()
+        if self.sampler is not None:
+            self.sampler.stop()
         self.compilation.stop()
 
 
@@ -201,30 +208,6 @@ def _with_page(folder: Path, record: Record) -> Record:
     if failure:
         return replace(record, doubts=(*record.doubts, Doubt(kind="page_failed", numbers={"reason": failure})))
     return replace(record, files={**record.files, "page": FILE_NAME})
-
-
-def _write(folder: Path, record: Record, sampler: Sampler | None) -> Record:
-    """Everything beside the record first, so that a record never names a file that isn't there."""
-
-    def save(path: Path, text: str) -> None:
-        def write(temporary: Path) -> None:
-            temporary.write_text(text, encoding="utf-8")
-
-        write_whole(path, write)
-
-    files: dict[str, str] = {}
-    if sampler is not None:
-        try:
-            files |= sampler.write(folder, save)
-        except HdrmxError:
-            raise
-        except Exception as error:  # the sampler's own trouble must not cost the record
-            doubt = Doubt(kind="sampling_failed", numbers={"reason": f"{type(error).__name__}: {error}"})
-            record = replace(record, doubts=(*record.doubts, doubt))
-    save(folder / "trace.json", trace(record))
-    record = replace(record, files={**record.files, **files, "trace": "trace.json"})
-    write_record(folder / FILE_NAME, record)
-    return record
 
 
 @contextlib.contextmanager

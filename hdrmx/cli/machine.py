@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
-from typing import Any
-
 import click
 
 from hdrmx.record import Machine, Software
+from hdrmx.report.machine_words import lines
 
 
 @click.command(epilog="Example: hdrmx machine --json")
@@ -41,25 +38,3 @@ def examine() -> tuple[Machine, Software]:
     meter = ProcessMeter()
     meter.close()
     return replace(machine(), peak_memory=meter.peak_memory), software()
-
-
-def lines(found: Machine | Software) -> Iterator[str]:
-    """One line a field; `unknown` where the system doesn't tell."""
-    yield f"{type(found).__name__.lower()} {found.fingerprint}"
-    for f in fields(found):
-        if f.name != "fingerprint":
-            yield f"  {f.name.replace('_', ' '):<20} {_text(f.name, getattr(found, f.name))}"
-
-
-def _text(name: str, value: Any) -> str:
-    if value is None:
-        return "no limit" if name in ("cpu_quota", "memory_limit_bytes") else "unknown"
-    if name.endswith("_bytes") and isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items()) or "none"
-    if isinstance(value, tuple):
-        return ", ".join(value) or "none"
-    return str(value)

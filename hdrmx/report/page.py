@@ -46,8 +46,8 @@ class Verdict:
 STATES = {"good": "Sound", "spots": "Spots only", "look": "Have a look", "stopped": "Stopped"}
 
 
-def page(title: str, subtitle: str, verdict: Verdict, sections: Iterable[Section]) -> str:
-    """The whole document. Same arguments, same text."""
+def page(title: str, subtitle: str, verdict: Verdict, sections: Iterable[Section], *, extra: Sequence[str] = ()) -> str:
+    """The whole document. Same arguments, same text. `extra`: names of styles and scripts beside those of all pages."""
     sections = list(sections)
     links = "".join(f'<li><a href="#{s.name}">{escape(s.title)}</a></li>' for s in sections)
     chapters = "".join(
@@ -66,7 +66,7 @@ def page(title: str, subtitle: str, verdict: Verdict, sections: Iterable[Section
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>
 <style>
-{_part("page.css")}</style>
+{_parts("page.css", extra)}</style>
 </head>
 <body>
 <a class="skip" href="#verdict">Skip to the verdict</a>
@@ -78,14 +78,16 @@ def page(title: str, subtitle: str, verdict: Verdict, sections: Iterable[Section
 <footer>Drawn by hdrmx {__version__} from the files of the results folder; nothing was loaded from a network.</footer>
 <noscript><p class="note">Rotatable pictures need JavaScript; the rest of this page does without.</p></noscript>
 <script>
-{_part("page.js")}</script>
+{_parts("page.js", extra)}</script>
 </body>
 </html>
 """
 
 
-def _part(name: str) -> str:
-    return resources.files("hdrmx.report").joinpath(name).read_text(encoding="utf-8")
+def _parts(first: str, extra: Sequence[str]) -> str:
+    kind = first.rpartition(".")[2]
+    names = [first, *(name for name in extra if name.endswith(f".{kind}"))]
+    return "".join(resources.files("hdrmx.report").joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def _verdict(verdict: Verdict) -> str:

@@ -178,27 +178,27 @@ def _work_table(record: Record) -> Table | None:
         table.add_column(name, justify="right", no_wrap=True)
     for stage in stages(record.run):
         frames = stage.count("frames") or 0
-        counters = [(name, n) for name in _counter_names(stage) if (n := stage.count(name))]
+        counters = [(name, n) for name in counter_names(stage) if (n := stage.count(name))]
         for i, (name, n) in enumerate(counters):
-            each = _each_ns(net_ns(stage) / n) if n >= frames else MISSING
-            table.add_row("" if i else stage.name, name, f"{n:,}", _per_frame(name, n, frames), each)
+            each = each_ns(net_ns(stage) / n) if n >= frames else MISSING
+            table.add_row("" if i else stage.name, name, f"{n:,}", per_frame(name, n, frames), each)
     return table if table.row_count else None
 
 
-def _per_frame(name: str, n: int, frames: int) -> str:
+def per_frame(name: str, n: int, frames: int) -> str:
     if not frames or name == "frames":
         return MISSING
     return f"{n / frames:,.0f}" if n / frames >= 1000 else f"{n / frames:.4g}"
 
 
-def _each_ns(ns: float) -> str:
+def each_ns(ns: float) -> str:
     for limit, unit in ((1e3, "ns"), (1e6, "us"), (1e9, "ms")):
         if ns < limit:
             return f"{ns / limit * 1e3:.3g} {unit}"
     return f"{ns / 1e9:.3g} s"
 
 
-def _counter_names(stage: Span) -> list[str]:
+def counter_names(stage: Span) -> list[str]:
     names: dict[str, None] = dict.fromkeys(stage.counts)
     for span in stage.walk():
         names.update(dict.fromkeys(span.counts))
@@ -207,19 +207,19 @@ def _counter_names(stage: Span) -> list[str]:
 
 def _header(record: Record) -> Iterator[str]:
     if record.data is not None:
-        yield f"{record.data.name}{_described(record.data)}"
-    yield f"{_described_machine(record.machine)}; hdrmx {record.software.hdrmx}" + (
+        yield f"{record.data.name}{described(record.data)}"
+    yield f"{described_machine(record.machine)}; hdrmx {record.software.hdrmx}" + (
         f" at {record.software.commit[:10]}" if record.software.commit else ""
     )
 
 
-def _described(data: DataSet) -> str:
+def described(data: DataSet) -> str:
     if data.n_frames is None or data.shape is None:
         return ""
     return f": {data.n_frames} frames of {data.shape[0]} x {data.shape[1]} px, {data.dtype}"
 
 
-def _described_machine(machine: Machine) -> str:
+def described_machine(machine: Machine) -> str:
     parts = [machine.cpu or "unknown processor"]
     if machine.cores_usable:
         parts.append(f"{machine.cores_usable} cores")
@@ -232,20 +232,20 @@ def _results(record: Record) -> Iterator[Text]:
     lines = []
     for span in record.run.walk():
         if span.answers:
-            said = ", ".join(f"{name} {_value(value)}" for name, value in span.answers.items())
+            said = ", ".join(f"{name} {value_text(value)}" for name, value in span.answers.items())
             lines.append(f"{'run' if span is record.run else span.name}: {said}")
     if lines:
         yield Text("\nresults", "underline")
         yield from (Text(line) for line in lines)
 
 
-def _value(value: object) -> str:
+def value_text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, list):
-        return " ".join(_value(v) for v in value)
+        return " ".join(value_text(v) for v in value)
     return str(value)
 
 

@@ -42,6 +42,11 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "let hdrmx-profile run it, where it is installed",
     ),
     "inside_not_sampled": ("the Python inside {program} was not sampled ({reason})", "see docs/measure_programs.md"),
+    "report_failed": ("report.html is missing ({reason})", "run `hdrmx report` on the folder"),
+    "no_thread_times": (
+        "how long threads ran is told by the look of their stacks alone",
+        "run on Linux, where /proc/self/task/*/schedstat tells it",
+    ),
     "page_failed": ("the page of the results is missing ({reason})", "run `hdrmx report` on the folder"),
     "compiled_in_stage": (
         "{stage} waited {seconds:.2f} s for the kernel compiler ({compiled} compiled, taken off its time)",
