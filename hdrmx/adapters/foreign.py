@@ -13,13 +13,12 @@ from typing import IO, Any
 
 from hdrmx.adapters.folded import Stacks, below, format_folded, speedscope
 from hdrmx.adapters.run import MOST_LOOKS, Look, Ran, run_measured, thinned
-from hdrmx.io.records import FILE_NAME, write_record
 from hdrmx.io.whole import write_whole
 from hdrmx.measure.machine import machine, software
 from hdrmx.measure.recorder import plain
 from hdrmx.measure.surroundings import doubts_between, surroundings
 from hdrmx.record import Cost, DataSet, Doubt, Record, Span, Timeline, total
-from hdrmx.report.trace import trace
+from hdrmx.report.profile_files import write_profile
 
 Facts = tuple[dict[str, int], dict[str, Any]]  # counts, answers
 
@@ -145,11 +144,8 @@ class ForeignRun:
 
 
 def write(folder: Path, record: Record) -> Record:
-    """Record and timeline into a folder, the record last; what it names is then there."""
-    save_text(folder / "trace.json", trace(record))
-    record = replace(record, files={**record.files, "trace": "trace.json"})
-    write_record(folder / FILE_NAME, record)
-    return record
+    """Record, timeline and page into a folder, the record last of what it names."""
+    return write_profile(folder, record)
 
 
 def save_text(path: Path, text: str) -> Path:
