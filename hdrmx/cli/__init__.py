@@ -19,7 +19,9 @@ from hdrmx.errors import EXIT_BAD_INPUT, HdrmxError
 COMMANDS = {  # name: (module with an object `command`, one line of help)
     "profile": ("hdrmx.cli.profile", "Run the pipeline on DATA and report where time, memory and bytes go."),
     "process": ("hdrmx.cli.process", "Run the pipeline on DATA."),
+    "agree": ("hdrmx.cli.agree", "Compare the results of a run with those of DIALS, stage by stage."),
     "report": ("hdrmx.cli.report", "Draw the page of a run again from its results folder."),
+    "complexity": ("hdrmx.cli.complexity", "Measure how cost grows with size, and name the function to blame."),
     "simulate": ("hdrmx.cli.simulate", "Make a rotation or grid data set with known truth."),
     "machine": ("hdrmx.cli.machine", "Show the machine's fingerprint."),
     "params": ("hdrmx.cli.params", "List every setting with its default, unit and limits."),

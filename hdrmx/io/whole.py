@@ -54,14 +54,15 @@ def write_whole(path: str | Path, content: bytes | Callable[[Path], None]) -> Pa
 
 def write_json(path: Path, content: Any) -> Path:
     """One JSON document, keys in the order given; NaN and infinity, which JSON doesn't have, become null."""
-    return write_whole(path, (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode())
+    return write_whole(path, (json.dumps(finite(content), indent=1, allow_nan=False) + "\n").encode())
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """The same with None for numbers that JSON doesn't have, and plain numbers for numpy's."""
     if isinstance(content, dict):
-        return {str(key): _finite(value) for key, value in content.items()}
+        return {str(key): finite(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [_finite(value) for value in content]
+        return [finite(value) for value in content]
     if hasattr(content, "item"):  # a number of numpy's
         content = content.item()
     return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,62 @@
+"""The table of `hdrmx agree` for a terminal, at most 100 columns wide."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+
+from hdrmx.analysis.agree_checks import Agreement, Check, Stage
+
+WIDTH = 100
+MISSING = "-"
+NAME, SIDE, VALUE, LIMIT = 36, 20, 9, 8  # widths of columns; 3 for the last
+
+
+def render(found: Agreement) -> str:
+    """One block a stage, then what was not met."""
+    lines = [f"ours:   {found.ours}", f"theirs: {found.theirs}", "", _row("", "ours", "theirs", "result", "demand", "")]
+    for stage in found.stages:
+        lines += _block(stage)
+    if found.is_empty:
+        return "\n".join([*lines, "", "No stage is in both folders."])
+    missed = [(s.name, c.name) for s in found.stages for c in s.checks if c.is_within is False]
+    demanded = sum(c.is_within is not None for s in found.stages for c in s.checks)
+    said = f"All {demanded} demands are met." if not missed else f"{len(missed)} of {demanded} demands are not met:"
+    lines += ["", said, *(f"  {stage}: {name}" for stage, name in missed)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _block(stage: Stage) -> list[str]:
+    if stage.skipped:
+        return [f"{stage.name}: not compared, {stage.skipped}"]
+    lines = [stage.name]
+    lines += [_line(check) for check in stage.checks]
+    for note in stage.notes:
+        lines += textwrap.wrap(note, WIDTH - 4, initial_indent="  * ", subsequent_indent="    ")
+    return lines
+
+
+def _line(check: Check) -> str:
+    word = {None: "", True: "ok", False: "NO"}[check.is_within]
+    limit = "" if check.limit is None else ("≥ " if check.at_least else "≤ ") + text(check.limit)
+    value = "" if check.value is None else text(check.value)
+    return _row(f"  {check.name}", side(check.ours), side(check.theirs), value, limit, word)
+
+
+def _row(*cells: str) -> str:
+    name, ours, theirs, value, limit, word = cells
+    return f"{name:<{NAME}} {ours:>{SIDE}} {theirs:>{SIDE}} {value:>{VALUE}} {limit:>{LIMIT}} {word}"
+
+
+def side(value: float | str | None) -> str:
+    """A figure of one of the two."""
+    return "" if value is None else value if isinstance(value, str) else text(value)
+
+
+def text(value: float) -> str:
+    """Whole numbers as such, others with four or five significant digits."""
+    if not math.isfinite(value):
+        return MISSING
+    if float(value).is_integer() and abs(value) < 1e7:
+        return f"{int(value)}"
+    return f"{value:.5f}" if 0.1 <= abs(value) < 1 else f"{value:.4g}"
