@@ -6,11 +6,12 @@ import shlex
 import sys
 from pathlib import Path
 
-from hdrmx.adapters.foreign import ForeignRun, write
+from hdrmx.adapters.foreign import ForeignRun
 from hdrmx.errors import InputError
 from hdrmx.io.whole import prepare_folder
 from hdrmx.measure.stopping import terminate_as_interrupt
 from hdrmx.record import Record
+from hdrmx.report.profile_files import write_profile
 
 SHELL = "/bin/sh"
 _SPECIAL = frozenset("|&;<>()$`*?[#=%{}!\n")  # a word with one of these isn't the name of a program
@@ -50,7 +51,7 @@ def profile_command(command: str, folder: Path, *, quiet: bool = False) -> tuple
             raise InputError("--command", f"{SHELL} can't be started ({error})", "is there a POSIX shell?") from None
     run.answers = {"exit_code": ran.exit_code}
     status = "interrupted" if ran.interrupted else "failed" if ran.exit_code else "complete"
-    record = write(folder, run.record(status))
+    record = write_profile(folder, run.record(status))
     if ran.interrupted:
         stopped = KeyboardInterrupt()
         stopped.add_note(f"what was measured until then: hdrmx profile --show {folder}")

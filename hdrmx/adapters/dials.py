@@ -11,13 +11,14 @@ from pathlib import Path
 
 from hdrmx.adapters import dials_logs
 from hdrmx.adapters.folded import Stacks
-from hdrmx.adapters.foreign import Facts, ForeignRun, write
+from hdrmx.adapters.foreign import Facts, ForeignRun
 from hdrmx.adapters.inside import NONE, Inside, available
 from hdrmx.adapters.source import identity_of
 from hdrmx.errors import InputError, NotMeasured
 from hdrmx.io.whole import prepare_folder
 from hdrmx.measure.stopping import terminate_as_interrupt
 from hdrmx.record import Record
+from hdrmx.report.profile_files import write_profile
 
 STAGES = ("import", "find_spots", "index", "refine", "integrate", "symmetry", "scale", "export", "merge")
 SAY = Callable[[str], None]
@@ -113,7 +114,7 @@ class _Run:
                     failed = program
                     break
         run.keep_samples(self.folder, self.samples)
-        record = write(self.folder, run.record(status))
+        record = write_profile(self.folder, run.record(status))
         note = f"what was measured until then: hdrmx profile --show {self.folder}"
         if status == "interrupted":
             stopped = KeyboardInterrupt()

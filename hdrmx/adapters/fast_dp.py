@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hdrmx.adapters.foreign import Facts, ForeignRun, write
+from hdrmx.adapters.foreign import Facts, ForeignRun
 from hdrmx.adapters.from_logs import record_from, xds_data, xds_spans
 from hdrmx.adapters.inside import NONE, Inside, available
 from hdrmx.adapters.source import identity_of
@@ -24,6 +24,7 @@ from hdrmx.errors import InputError, NotMeasured
 from hdrmx.io.whole import prepare_folder
 from hdrmx.measure.stopping import terminate_as_interrupt
 from hdrmx.record import Record, Span
+from hdrmx.report.profile_files import write_profile
 
 OPTION = "--pipeline fast_dp"
 LOG, RESULTS = "fast_dp.log", "fast_dp.json"
@@ -66,7 +67,7 @@ def profile_fast_dp(
         if not (data / LOG).is_file():
             raise InputError(data, f"holds no {LOG}", "give a folder that fast_dp has worked in, or an image")
         prepare_folder(folder)
-        return write(folder, _read(data))
+        return write_profile(folder, _read(data))
     if not data.is_file():
         raise InputError(data, "no such file", "check the path")
     program = shutil.which("fast_dp")
@@ -152,7 +153,7 @@ def _run(
     if version := re.search(r"^Fast_DP version (\S+)", _text(folder / LOG), re.MULTILINE):
         run.packages["fast_dp"] = version[1]
     status = "interrupted" if ran.interrupted else "failed" if ran.exit_code else "complete"
-    record = write(folder, run.record(status))
+    record = write_profile(folder, run.record(status))
     note = f"what was measured until then: hdrmx profile --show {folder}"
     if status == "complete":
         return record

@@ -16,9 +16,9 @@ from hdrmx.adapters.run import MOST_LOOKS, Look, Ran, run_measured, thinned
 from hdrmx.io.whole import write_whole
 from hdrmx.measure.machine import machine, software
 from hdrmx.measure.recorder import plain
+from hdrmx.measure.sample_files import FOLDED, SPEEDSCOPE
 from hdrmx.measure.surroundings import doubts_between, surroundings
-from hdrmx.record import Cost, DataSet, Doubt, Record, Span, Timeline, total
-from hdrmx.report.profile_files import write_profile
+from hdrmx.record import Cost, DataSet, Doubt, Record, Span, ThreadLine, Timeline, total
 
 Facts = tuple[dict[str, int], dict[str, Any]]  # counts, answers
 
@@ -95,15 +95,15 @@ class ForeignRun:
             self.doubts.append(found)
 
     def keep_samples(self, folder: Path, samples: Mapping[str, Stacks]) -> None:
-        """Write stacks by stage as one folded file and one for speedscope; nothing where there are none."""
+        """Write stacks by stage as one folded file (stage;pipeline;calls) and one for speedscope."""
         if not samples:
             return
         together: Stacks = {}
         for stage, stacks in samples.items():
-            together |= below(stage, stacks)
-        save_text(folder / "stacks.folded", format_folded(together))
-        save_text(folder / "profile.speedscope.json", speedscope(samples, "hdrmx"))
-        self.files |= {"folded": "stacks.folded", "speedscope": "profile.speedscope.json"}
+            together |= below(stage, below(self.pipeline, stacks))
+        save_text(folder / FOLDED, format_folded(together))
+        save_text(folder / SPEEDSCOPE, speedscope(samples, "hdrmx"))
+        self.files |= {"folded": FOLDED, "speedscope": SPEEDSCOPE}
 
     def record(self, status: str = "complete") -> Record:
         """What was measured; `status` as in `Record`."""
@@ -143,11 +143,6 @@ class ForeignRun:
         )
 
 
-def write(folder: Path, record: Record) -> Record:
-    """Record, timeline and page into a folder, the record last of what it names."""
-    return write_profile(folder, record)
-
-
 def save_text(path: Path, text: str) -> Path:
     """Whole or not at all."""
 
@@ -169,8 +164,10 @@ def _timeline(looks: list[Look], start_ns: int) -> Timeline | None:
     if not kept:
         return None
     totals = [0, *(look.cpu_ns for look in kept)]
+    steps = tuple(max(b - a, 0) for a, b in pairwise(totals))
     return Timeline(
         edges_ns=(0, *(look.at_ns - start_ns for look in kept)),
         rss_bytes=tuple(look.rss_bytes for look in kept),
-        cpu_ns=tuple(max(b - a, 0) for a, b in pairwise(totals)),
+        cpu_ns=steps,
+        threads=(ThreadLine(name="all processes", busy_ns=steps),),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ RATE_HZ = 100
 _INTERVAL_US = 10**6 // RATE_HZ
 _PATIENCE_S = 20.0  # for py-spy to write its file once the program has ended
 _SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
+_MACHINERY = "(<frozen importlib"  # half of all levels while modules are imported, and it tells nothing
+_CALL = re.compile(r"(?!process \d).+ \([^()]*\)$")  # py-spy puts processes first, with their whole command lines
 _HOOK = Path(__file__).with_name("sitecustomize_sampled.py")
 
 
@@ -114,7 +117,7 @@ class Inside:
             with contextlib.suppress(InputError, OSError):
                 lines = path.read_text(errors="replace").splitlines()
                 for calls, weight in parse_folded(lines, path, unit).items():
-                    key = tuple(short(call) for call in calls if not call.startswith("process "))
+                    key = tuple(short(call) for call in calls if _CALL.match(call) and _MACHINERY not in call)
                     found[key] = found.get(key, 0) + weight
         self._clean()
         return found, "" if found else why or "the program ended before the first sample"

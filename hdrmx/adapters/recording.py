@@ -6,13 +6,13 @@ import atexit
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hdrmx.adapters.foreign import save_text, write
 from hdrmx.io.whole import prepare_folder
 from hdrmx.measure import spans
 from hdrmx.measure.machine import machine, software
@@ -20,7 +20,8 @@ from hdrmx.measure.process import ProcessMeter
 from hdrmx.measure.recorder import Recorder, plain
 from hdrmx.measure.sampling import Sampler
 from hdrmx.measure.surroundings import doubts_between, surroundings
-from hdrmx.record import DataSet, Doubt, Record
+from hdrmx.record import DataSet, Record
+from hdrmx.report.profile_files import write_profile
 
 
 class Recording:
@@ -31,6 +32,7 @@ class Recording:
         self._params, self._data = params, data
         self._sampler: Sampler | None = None
         self._before = surroundings()
+        self._origin_ns = time.perf_counter_ns()
         self.recorder = Recorder(ProcessMeter())
         self._outer = spans.use(self.recorder)
         self._record: Record | None = None
@@ -38,7 +40,7 @@ class Recording:
             self.sample()
 
     def sample(self) -> None:
-        """Begin to sample the call stack of this thread."""
+        """Begin to sample the call stacks of all threads."""
         self._sampler = Sampler()
         self._sampler.__enter__()
 
@@ -49,7 +51,7 @@ class Recording:
 
     def _stop(self) -> None:
         if self._sampler is not None:
-            self._sampler.__exit__(None, None, None)
+            self._sampler.stop()
         spans.use(self._outer)
 
     def finish(self, error: BaseException | None = None) -> Record:
@@ -75,17 +77,8 @@ class Recording:
             ),
             pipeline=self.pipeline,
         )
-        self._record = write(self.folder, self._with_samples(self._record))
+        self._record = write_profile(self.folder, self._record, self._sampler, self._origin_ns)
         return self._record
-
-    def _with_samples(self, record: Record) -> Record:
-        if self._sampler is None:
-            return record
-        try:
-            return replace(record, files={**record.files, **self._sampler.write(self.folder, save_text)})
-        except Exception as error:  # the sampler's own trouble must not cost the record
-            doubt = Doubt(kind="sampling_failed", numbers={"reason": f"{type(error).__name__}: {error}"})
-            return replace(record, doubts=(*record.doubts, doubt))
 
 
 @contextlib.contextmanager
@@ -103,7 +96,7 @@ def recording(
     ----------
     folder : made where it isn't there; `hdrmx-profile --attach FOLDER` reads it
     pipeline : what the program calls itself, for tables that have several side by side
-    sampling : sample the call stack of this thread, with pyinstrument, as well
+    sampling : sample the call stacks of all threads as well
     params, data : settings and name of the data, kept in the record as they are
 
     Raises

@@ -8,13 +8,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from hdrmx.adapters.foreign import Facts, ForeignRun, write
+from hdrmx.adapters.foreign import Facts, ForeignRun
 from hdrmx.adapters.from_logs import record_from, xds_data, xds_spans
 from hdrmx.adapters.xds_logs import JOBS, JobLog, read_jobs, version
 from hdrmx.errors import InputError, NotMeasured
 from hdrmx.io.whole import prepare_folder
 from hdrmx.measure.stopping import terminate_as_interrupt
 from hdrmx.record import Record
+from hdrmx.report.profile_files import write_profile
 
 OPTION = "--pipeline xds"
 PROGRAMS = ("xds_par", "xds")  # the first that is there
@@ -40,7 +41,7 @@ def profile_xds(data: Path, folder: Path, jobs: int | None = None, say: Callable
     logs = read_jobs(data) if data.is_dir() else []
     if logs:
         prepare_folder(folder)
-        return write(folder, record_from("xds", data, logs, xds_spans(logs)))
+        return write_profile(folder, record_from("xds", data, logs, xds_spans(logs)))
     settings = data / "XDS.INP" if data.is_dir() else data
     if not settings.is_file() or settings.suffix.upper() != ".INP":
         raise InputError(data, "no XDS.INP and no .LP file there", _WANTED)
@@ -73,7 +74,7 @@ class _Run:
                 if status != "complete":
                     break
         self.run.data = xds_data(read_jobs(self.folder))
-        record = write(self.folder, self.run.record(status))
+        record = write_profile(self.folder, self.run.record(status))
         note = f"what was measured until then: hdrmx profile --show {self.folder}"
         if status == "interrupted":
             stopped = KeyboardInterrupt()

@@ -148,7 +148,7 @@ def _correct(text: str) -> Facts:
                 answers[name] = int(value) if name.startswith("n_") else round(value, 6)
     if answers.get("n_unique"):
         answers["multiplicity"] = round(answers["n_observations"] / answers["n_unique"], 3)
-    if found := re.findall(r"^ UNIT_CELL_CONSTANTS=((?:\s+[\d.]+){6})\s*$", text, re.MULTILINE):
+    if found := re.findall(r"^ UNIT CELL PARAMETERS((?:\s+[\d.]+){6})\s*$", text, re.MULTILINE):
         answers["cells"] = [[float(x) for x in found[-1].split()]]
     if (n := _last_int(r"^ SPACE_GROUP_NUMBER=\s*(\d+)", text)) is not None:
         answers["space_group"] = _group_name(n)
