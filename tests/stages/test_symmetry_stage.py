@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "symmetry"))
+from calibration_sets import CASES, PSEUDO, extinctions, is_right
 from rotation_case import Case, Cell, measured
 
 from hdrmx.errors import InputError
@@ -18,60 +19,10 @@ from hdrmx.models import Crystal, cell_of
 from hdrmx.params import Symmetry
 from hdrmx.refinement.symmetry import to_matrix
 from hdrmx.stages.symmetry import SymmetryFound, reindexed_table, symmetry
-from hdrmx.symmetry.groups import turns_of
-
-CASES: dict[str, Cell] = {
-    "P 1": (40, 50, 60, 80, 85, 95),
-    "P 1 21 1": (40, 50, 60, 90, 103, 90),
-    "C 1 2 1": (70, 40, 50, 90, 110, 90),
-    "P 21 21 21": (40, 50, 60, 90, 90, 90),
-    "C 2 2 21": (50, 70, 40, 90, 90, 90),
-    "I 2 2 2": (45, 60, 70, 90, 90, 90),
-    "F 2 2 2": (60, 70, 80, 90, 90, 90),
-    "P 41": (50, 50, 60, 90, 90, 90),
-    "P 43 21 2": (50, 50, 60, 90, 90, 90),
-    "I 4": (60, 60, 50, 90, 90, 90),
-    "I 41 2 2": (60, 60, 50, 90, 90, 90),
-    "P 31": (50, 50, 60, 90, 90, 120),
-    "P 31 2 1": (50, 50, 60, 90, 90, 120),
-    "P 31 1 2": (50, 50, 60, 90, 90, 120),
-    "R 3:H": (70, 70, 60, 90, 90, 120),
-    "R 3 2:H": (70, 70, 60, 90, 90, 120),
-    "P 61": (50, 50, 60, 90, 90, 120),
-    "P 61 2 2": (50, 50, 60, 90, 90, 120),
-    "P 21 3": (60, 60, 60, 90, 90, 90),
-    "I 2 3": (70, 70, 70, 90, 90, 90),
-    "P 41 3 2": (60, 60, 60, 90, 90, 90),
-    "F 4 3 2": (90, 90, 90, 90, 90, 90),
-}
-PSEUDO: list[tuple[str, Cell]] = [
-    ("P 1 21 1", (40, 50, 60, 90, 90, 90)),
-    ("P 21 21 21", (50, 50, 60, 90, 90, 90)),
-    ("P 1 2 1", (40, 50, 40, 90, 110, 90)),
-    ("P 1 21 1", (50, 60, 50, 90, 120, 90)),
-    ("P 21 21 21", (50, 50, 50, 90, 90, 90)),
-    ("C 2 2 21", (50, 86.6025, 60, 90, 90, 90)),
-]
 
 
 def find(case: Case, **settings: object) -> SymmetryFound:
     return symmetry(case.table, case.crystal, case.scan, Symmetry(**settings))  # type: ignore[arg-type]
-
-
-def is_right(found: SymmetryFound, case: Case, name: str) -> bool:
-    """Whether the rotations found are those of the truth, all on the reduced basis."""
-    back = case.to_reduced.T
-    truth = {
-        tuple(np.rint(np.linalg.inv(back) @ np.reshape(w, (3, 3)) @ back).astype(int).ravel())
-        for w in turns_of(gemmi.SpaceGroup(name))
-    }
-    return {tuple(w.ravel().tolist()) for w in found.scores.groups[0].group.rotations} == truth
-
-
-def extinctions(name: str) -> list[int]:
-    """How many reflections of each order along any axis are extinguished, whatever the axes' names."""
-    hkl = np.concatenate([np.arange(1, 13)[:, None] * np.eye(3, dtype=int)[i] for i in range(3)]).astype(np.int32)
-    return sorted(np.asarray(space_group_of(name).operations().systematic_absences(hkl)).reshape(3, 12).sum(axis=1))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.spatial.transform import Rotation
 
 from hdrmx.indexing.combine import reduce_lattice
-from hdrmx.merging.asu import group_equivalents
+from hdrmx.merging.asu import Equivalents, group_equivalents, packed, to_asu
 from hdrmx.models import Crystal, Scan
 from hdrmx.refinement.symmetry import to_matrix
 
@@ -30,11 +30,20 @@ class Case:
 
 
 def measured(
-    name: str, cell: Cell, *, d_min: float = 3.2, wedge_deg: float = 90.0, signal: float = 10.0, seed: int = 1
+    name: str,
+    cell: Cell,
+    *,
+    d_min: float = 3.2,
+    wedge_deg: float = 90.0,
+    signal: float = 10.0,
+    seed: int = 1,
+    mate: str | None = None,
+    mixed: float = 0.0,
 ) -> Case:
     """Wilson's intensities with a B of 15 A^2, errors of counting + 5 %, a scale that drifts by 15 %.
 
-    `signal` is I/sigma of a mean reflection at low resolution. The axis is z and the beam travels along x.
+    `signal` is I/sigma of a mean reflection at low resolution. The axis is z and the beam travels along x. Of each
+    intensity the share `mixed` is that of its `mate` (such as "k,h,-l"), as in a twin.
     """
     rng = np.random.default_rng(seed)
     group, unit = gemmi.SpaceGroup(name), gemmi.UnitCell(*cell)
@@ -46,7 +55,7 @@ def measured(
     true[np.asarray(group.operations().systematic_absences(found.hkl), bool)] = 0
     A = Rotation.random(random_state=int(rng.integers(1 << 31))).as_matrix() @ np.array(unit.frac.mat.tolist()).T
     rows, phi = _crossings(hkl @ A.T, wedge_deg)
-    value, mean = true[found.group[rows]], true.mean()
+    value, mean = (_with_mates(true, hkl, found, group, mate, mixed) if mate else true[found.group])[rows], true.mean()
     sigma = np.sqrt((mean / signal) ** 2 + (0.05 * value) ** 2 + value * mean / signal**2)
     scale = 1 + 0.15 * np.sin(phi + rng.uniform(0, 6))
     centred = group.centred_to_primitive()
@@ -58,6 +67,18 @@ def measured(
     table["sigma"], table["frame"] = sigma * scale, np.degrees(phi) / WIDTH_DEG
     scan = Scan(0, round(wedge_deg / WIDTH_DEG), 0.0, float(np.radians(WIDTH_DEG)))
     return Case(table, Crystal(to_matrix(reduced)), scan, to_reduced)
+
+
+def _with_mates(
+    true: np.ndarray, hkl: np.ndarray, found: Equivalents, group: gemmi.SpaceGroup, mate: str, mixed: float
+) -> np.ndarray:
+    """Intensities of all indices, mixed with those of their mates."""
+    turned = hkl @ (np.array(gemmi.Op(mate).rot).T // gemmi.Op.DEN)
+    keys, wanted = packed(found.hkl), packed(to_asu(turned.astype(np.int32), group)[0])
+    order = np.argsort(keys)
+    at = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
+    own = true[found.group]
+    return np.where(keys[at] == wanted, (1 - mixed) * own + mixed * true[at], own)
 
 
 def _all_indices(group: gemmi.SpaceGroup, unit: gemmi.UnitCell, d_min: float) -> np.ndarray:
