@@ -150,6 +150,7 @@ def _pipelines(others: Others, request: Request, ours: Ours, show: Callable[[Rec
     wanted = others.pipelines or ((OURS,) if request.data is not None else ())
     _check(wanted)
     failure: HdrmxError | None = None
+    base = request.output
     if wanted:
         data = request.data or request.demo()
         base = request.output or Path(f"hdrmx-profile-{request.name_of(data)}")
@@ -164,6 +165,8 @@ def _pipelines(others: Others, request: Request, ours: Ours, show: Callable[[Rec
                 failure = failure or error
                 ran += [one for one in attached(folder, missing_ok=True) if one[0].pipeline == name]
         found = ran + found
+    if len(found) > 1 and (len(wanted) > 1 or request.output is not None):
+        _write_page(base or Path(), found)
     _show_all(found, request, show)
     if failure is not None:
         raise failure
@@ -209,6 +212,14 @@ def _run(name: str, data: str, folder: Path, others: Others, request: Request, o
     from hdrmx.adapters.fast_dp import profile_fast_dp
 
     return profile_fast_dp(Path(data), folder, request.jobs or default_jobs(), others.arguments, sampler, say)
+
+
+def _write_page(folder: Path, found: list[tuple[Record, Path]]) -> None:
+    from hdrmx.io.whole import prepare_folder
+    from hdrmx.report.side_by_side import write_page
+
+    path = write_page(prepare_folder(folder), [record for record, _ in found], [where for _, where in found])
+    click.echo(f"side by side: {path}", err=True)
 
 
 def _show_all(found: list[tuple[Record, Path]], request: Request, show: Callable[[Record, Path], None]) -> None:
