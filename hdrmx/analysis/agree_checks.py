@@ -78,7 +78,7 @@ class Check:
             return None
         if self.value is None or not math.isfinite(self.value):
             return False
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
+        return bool(self.value >= self.limit if self.at_least else self.value <= self.limit)
 
 
 def of_both(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from hdrmx.analysis.agree_checks import Check, Demands, Floats, Ints, Stage, of_
 from hdrmx.analysis.agree_spots import Tolerance, compare_spots
 from hdrmx.io.compared import Fitted
 from hdrmx.models import Crystal, cell_of
+from hdrmx.refinement.symmetry import to_matrix
 
 FEWEST = 10  # pairs that a change of basis is found from
 DENOMINATORS = 6  # elements of a change of basis are multiples of one sixth: centred and primitive cells
@@ -146,8 +147,7 @@ def _notes(ours: Fitted, theirs: Fitted, joined: Joined) -> tuple[str, ...]:
             notes.append(f"our h, k, l{of} are theirs as {change.text}")
         if np.linalg.det(change.matrix) < 0:
             notes.append(f"the change of basis{of} turns the hand round: one of the two is wrong")
-        cell, _ = in_their_basis(ours.crystals[number], change)
-        wanted = mean_cell(theirs.crystals[joined.partner[number]])
+        cell, wanted = in_their_basis(ours.crystals[number], change).cell, theirs.crystals[joined.partner[number]].cell
         if max(abs(relative(x, y)) for x, y in zip(cell[:3], wanted[:3])) > SAME_LATTICE:
             notes.append(f"the change of basis{of} doesn't bring the cells together: indices agree by chance")
     return tuple(notes)
@@ -161,13 +161,18 @@ def mean_cell(crystal: Crystal) -> tuple[float, ...]:
     return tuple(np.mean([cell_of(A) for A in points], axis=0).tolist())
 
 
-def in_their_basis(crystal: Crystal, change: Change) -> tuple[tuple[float, ...], Floats]:
-    """Mean cell of our crystal in their basis, and A in the middle of the scan."""
+def in_their_basis(crystal: Crystal, change: Change) -> Crystal:
+    """Our crystal on their axes."""
     back = np.linalg.inv(change.matrix)
     points = crystal.A_at_scan_points
-    all_points = [np.asarray(crystal.A, float) @ back] if points is None else [A @ back for A in points]
-    cell = np.mean([cell_of(A) for A in all_points], axis=0)
-    return tuple(cell.tolist()), np.asarray(all_points[len(all_points) // 2])
+    A = to_matrix(np.asarray(crystal.A, float) @ back)
+    return replace(crystal, A=A, A_at_scan_points=None if points is None else points @ back, cell_sd=None)
+
+
+def middle_of(crystal: Crystal) -> Floats:
+    """A in the middle of the scan."""
+    points = crystal.A_at_scan_points
+    return np.asarray(crystal.A, float) if points is None else np.asarray(points[len(points) // 2], float)
 
 
 def compare_models(ours: Fitted, theirs: Fitted, demands: Demands) -> Stage:
@@ -178,17 +183,20 @@ def compare_models(ours: Fitted, theirs: Fitted, demands: Demands) -> Stage:
     for number, change in joined.changes.items():
         of = f" of lattice {number + 1}" if many else ""
         other = theirs.crystals[joined.partner[number]]
-        cell, A = in_their_basis(ours.crystals[number], change)
-        wanted = mean_cell(other)
+        mine = in_their_basis(ours.crystals[number], change)
+        cell, wanted = mine.cell, other.cell
         edges = max(abs(relative(x, y)) for x, y in zip(cell[:3], wanted[:3]))
         angles = max(abs(x - y) for x, y in zip(cell[3:], wanted[3:]))
         names = [" ".join(f"{v:.3f}" for v in c[:3]) for c in (cell, wanted)]
         checks.append(of_both(f"edges{of}, A", names, edges, demands.cell_edges))
         names = [" ".join(f"{v:.2f}" for v in c[3:]) for c in (cell, wanted)]
         checks.append(of_both(f"angles{of}, deg", names, angles))
-        points = other.A_at_scan_points
-        B = np.asarray(other.A, float) if points is None else points[len(points) // 2]
-        turned = rotation_between_deg(A, B)
+        if mine.A_at_scan_points is not None or other.A_at_scan_points is not None:
+            means = [mean_cell(c) for c in (mine, other)]
+            names = [" ".join(f"{v:.3f}" for v in c[:3]) for c in means]
+            apart = max(abs(relative(x, y)) for x, y in zip(means[0][:3], means[1][:3]))
+            checks.append(of_both(f"edges{of}, mean along the scan", names, apart))
+        turned = rotation_between_deg(middle_of(mine), middle_of(other))
         checks.append(Check(f"misorientation{of}, deg", None, None, turned, demands.misorientation_deg))
     checks += _rmsds(ours, theirs, joined, demands)
     a, b = (f.geometry.detector.panels[0] for f in (ours, theirs))

@@ -9,7 +9,7 @@ from hdrmx.analysis.agree_checks import Agreement, Check, Stage
 
 WIDTH = 100
 MISSING = "-"
-NAME, SIDE, VALUE, LIMIT = 36, 20, 9, 8  # widths of columns; 3 for the last
+OURS, THEIRS, VALUE, LIMIT = 54, 24, 9, 8  # widths: name and ours together, theirs, ...; 3 for the last
 
 
 def render(found: Agreement) -> str:
@@ -38,14 +38,14 @@ def _block(stage: Stage) -> list[str]:
 
 def _line(check: Check) -> str:
     word = {None: "", True: "ok", False: "NO"}[check.is_within]
-    limit = "" if check.limit is None else ("≥ " if check.at_least else "≤ ") + text(check.limit)
+    limit = "" if check.limit is None else ("≥ " if check.at_least else "≤ ") + f"{check.limit:g}"
     value = "" if check.value is None else text(check.value)
     return _row(f"  {check.name}", side(check.ours), side(check.theirs), value, limit, word)
 
 
 def _row(*cells: str) -> str:
     name, ours, theirs, value, limit, word = cells
-    return f"{name:<{NAME}} {ours:>{SIDE}} {theirs:>{SIDE}} {value:>{VALUE}} {limit:>{LIMIT}} {word}"
+    return f"{name:<{OURS - len(ours)}}{ours}{theirs:>{THEIRS}} {value:>{VALUE}} {limit:>{LIMIT}} {word}"
 
 
 def side(value: float | str | None) -> str:
@@ -54,9 +54,11 @@ def side(value: float | str | None) -> str:
 
 
 def text(value: float) -> str:
-    """Whole numbers as such, others with four or five significant digits."""
+    """Whole numbers as such, others with about four significant digits."""
     if not math.isfinite(value):
         return MISSING
     if float(value).is_integer() and abs(value) < 1e7:
         return f"{int(value)}"
-    return f"{value:.5f}" if 0.1 <= abs(value) < 1 else f"{value:.4g}"
+    if 0.1 <= abs(value) < 1:
+        return f"{value:.5f}"
+    return f"{value:.5g}" if abs(value) >= 1 else f"{value:.2g}"
