@@ -268,7 +268,7 @@ class _Run:
                 sigma_b_deg=float(np.degrees(profile.sigma_b_rad)), sigma_m_deg=float(np.degrees(profile.sigma_m_rad))
             )
             done.append(replace(sweep, table=integrated.table, predicted=predicted, integrated=integrated))
-        span.answer(integrated=sum(_n_integrated(sweep.table) for sweep in done))
+        span.answer(integrated=sum(_n_integrated(sweep.table) for sweep in done), **_decodes(done))
         return replace(results, sweeps=tuple(done))
 
     def symmetry(self, results: Results, span: Span) -> Results:
@@ -314,6 +314,20 @@ class _Run:
         names = ("n_unique", "completeness", "multiplicity", "r_meas", "r_pim", "cc_half", "i_over_sigma")
         span.answer(**{name: whole[name].item() for name in names}, d_cc_half=merged.resolution.d_min)
         return noted(replace(results, merged=merged), "merge", merged.notes)
+
+
+def decodes_per_frame(sweeps: Sequence[SweepResults]) -> float | None:
+    """How often the pipeline has decoded each frame; None where a stage that decodes was not part of this run."""
+    counts = [stage.counts for s in sweeps for stage in (s.found, s.integrated) if stage is not None]
+    frames = sum(s.found.counts["frames"] for s in sweeps if s.found is not None)
+    if len(counts) < 2 * len(sweeps) or not frames:
+        return None
+    return sum(c["decodes"] for c in counts) / frames
+
+
+def _decodes(sweeps: Sequence[SweepResults]) -> dict[str, float]:
+    value = decodes_per_frame(sweeps)
+    return {} if value is None else {"decodes_per_frame": value}
 
 
 def _n_integrated(table: pd.DataFrame) -> int:

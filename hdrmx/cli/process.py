@@ -166,6 +166,7 @@ def describe(told: dict[str, Any]) -> list[str]:
         done = told["integrate"]
         lines.append(
             f"integrate: {done['integrated']} of {done['counts']['predicted']} reflections to {done['d_min']:.2f} A"
+            + (f", {done['decodes_per_frame']:.3g} decodes a frame in all" if "decodes_per_frame" in done else "")
         )
     if "symmetry" in told:
         found = told["symmetry"]

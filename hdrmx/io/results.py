@@ -263,6 +263,8 @@ def summary(
 
 
 def _told_of(sweep: SweepResults) -> dict[str, Any]:
+    from hdrmx.pipeline import decodes_per_frame  # not at the top: the command line writes no result without it
+
     told: dict[str, Any] = {}
     found, indexed, refined, integrated = sweep.found, sweep.indexed, sweep.refined, sweep.integrated
     if found is not None:
@@ -296,6 +298,9 @@ def _told_of(sweep: SweepResults) -> dict[str, Any]:
             "sigma_m_deg": float(np.degrees(profile.sigma_m_rad)),
             "counts": integrated.counts,
         }
+        decodes = decodes_per_frame([sweep])
+        if decodes is not None:
+            told["integrate"]["decodes_per_frame"] = decodes
     return told
 
 
