@@ -35,3 +35,13 @@ def small_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
         photons=300.0,
     )
     return simulate(settings, tmp_path_factory.mktemp("small") / "small.nxs").data
+
+
+@pytest.fixture(scope="session")
+def small_run(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of results of that set, all stages; not to be written into."""
+    from hdrmx import cli
+
+    folder = tmp_path_factory.mktemp("small_run") / "results"
+    assert cli.run(cli.group, "hdrmx", ["process", str(small_set), "-o", str(folder), "-j", "1"]) == 0
+    return folder

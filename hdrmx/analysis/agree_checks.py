@@ -94,12 +94,13 @@ def of_both(
 
 @dataclass(frozen=True)
 class Stage:
-    """The checks of one boundary; or, in words, why there are none."""
+    """The checks of one boundary; or, in words, why there are none. `shells` are figures by resolution, by name."""
 
     name: str
     checks: tuple[Check, ...] = ()
     skipped: str = ""
     notes: tuple[str, ...] = ()
+    shells: tuple[dict[str, float], ...] = ()
 
     @property
     def is_within(self) -> bool:
@@ -128,6 +129,7 @@ class Agreement:
                 "stage": s.name,
                 "skipped": s.skipped or None,
                 "notes": list(s.notes),
+                "shells": list(s.shells),
                 "checks": [dataclasses.asdict(c) | {"is_within": c.is_within} for c in s.checks],
             }
             for s in self.stages

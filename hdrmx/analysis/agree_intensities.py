@@ -114,8 +114,8 @@ def compare_integrated(ours: Intensities, theirs: Intensities, demands: Demands)
     name = f"sums of I/sigma > {STRONG:g} within {demands.sum_within:g}"
     checks.append(Check(name, int(strong.sum()), None, part, demands.sum_equal, at_least=True))
     checks.append(Check("their median difference, relative", None, None, spread))
-    checks += _fits(a, b, demands)
-    return Stage("integrate", tuple(checks), notes=_changes(pairs))
+    fits, shells = _fits(a, b, demands)
+    return Stage("integrate", (*checks, *fits), notes=_changes(pairs), shells=shells)
 
 
 def _changes(pairs: Pairs) -> tuple[str, ...]:
@@ -127,26 +127,35 @@ def _changes(pairs: Pairs) -> tuple[str, ...]:
     return tuple(notes) if pairs.changes else ("no change of basis was found: too few reflections in common",)
 
 
-def _fits(a: pd.DataFrame, b: pd.DataFrame, demands: Demands) -> list[Check]:
+def _fits(a: pd.DataFrame, b: pd.DataFrame, demands: Demands) -> tuple[list[Check], tuple[dict[str, float], ...]]:
+    """Of whole reflections: checks, and figures by shell."""
     x, y, d = a["prf"].to_numpy(), b["prf"].to_numpy(), b["d"].to_numpy()
     whole = (a["partiality"].to_numpy() > LEAST_PARTIALITY) & (b["partiality"].to_numpy() > LEAST_PARTIALITY)
     known = np.isfinite(x) & np.isfinite(y) & np.isfinite(d) & whole
     x, y, d = x[known], y[known], d[known]
     if len(x) < FEWEST or np.ptp(d) == 0:
-        return []
-    shells = shell_of(d, shell_limits(float(d.max()), float(d.min()), SHELLS))
+        return [], ()
+    limits = shell_limits(float(d.max()), float(d.min()), SHELLS)
+    shells = shell_of(d, limits)
     pearson = [correlation(x[shells == k], y[shells == k]) for k in range(SHELLS)]
     ranked = [correlation(rankdata(x[shells == k]), rankdata(y[shells == k])) for k in range(SHELLS)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        sigma = (a["prf_sigma"] / b["prf_sigma"].to_numpy()).to_numpy()[known] if len(known) == len(a) else np.zeros(0)
+        sigma = (a["prf_sigma"].to_numpy() / b["prf_sigma"].to_numpy())[known]
     slope = float((x * y).sum() / (y * y).sum())
-    return [
+    n = np.bincount(shells, minlength=SHELLS)
+    rows = tuple(
+        {"d_max": limits[k], "d_min": limits[k + 1], "n": float(n[k]), "cc": pearson[k], "rank_cc": ranked[k]}
+        | {"sigma_ratio": float(np.nanmedian(sigma[shells == k])) if n[k] else math.nan}
+        for k in range(SHELLS)
+    )
+    checks = [
         Check("CC of profile fits, lowest shell of ten", None, None, _lowest(pearson), demands.prf_correlation, True),
         Check("CC of profile fits, all", None, None, correlation(x, y)),
         Check("rank CC of profile fits, lowest shell", None, None, _lowest(ranked)),
         Check("our fits over theirs (slope)", None, None, slope),
         Check("our sigmas over theirs (median)", None, None, float(np.nanmedian(sigma))),
     ]
+    return checks, rows
 
 
 def _lowest(values: list[float]) -> float:
@@ -225,7 +234,18 @@ def compare_scaled(ours: Intensities, theirs: Intensities, demands: Demands) -> 
         Check("CC below the lower CC1/2, worst shell", None, None, worst, demands.cc_merged),
         Check("spread of the ratio of scales", None, None, _scale_spread(ours, theirs, pairs)),
     ]
-    return Stage("scale", tuple(checks), notes=_changes(pairs))
+    return Stage("scale", tuple(checks), notes=_changes(pairs), shells=_side_by_side(a, b, cc))
+
+
+def _side_by_side(a: _Unique, b: _Unique, cc: Floats) -> tuple[dict[str, float], ...]:
+    """Ours and theirs by shell, and how the merged sets correlate."""
+    rows = []
+    for k in range(SHELLS):
+        row = {name: float(b.shells[name].iloc[k]) for name in ("d_max", "d_min")}
+        for name in ("n_unique", "r_meas", "cc_half", "i_over_sigma"):
+            row |= {name: float(a.shells[name].iloc[k]), f"{name}_theirs": float(b.shells[name].iloc[k])}
+        rows.append(row | {"cc": float(cc[k])})
+    return tuple(rows)
 
 
 def _numbers(a: _Unique, b: _Unique, name: str) -> tuple[float, float]:

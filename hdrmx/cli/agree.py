@@ -13,10 +13,11 @@ from hdrmx.errors import EXIT_FINDING, EXIT_GOOD, NotMeasured
 @click.argument("ours", type=click.Path(path_type=Path))
 @click.argument("theirs", metavar="DIALS_FOLDER", type=click.Path(path_type=Path))
 @click.option("--json", "json_path", metavar="FILE", help="Write all figures as JSON ('-': to the terminal).")
+@click.option("--shells", is_flag=True, help="Show figures by resolution, too.")
 @click.option(
     "--demand", "demands", multiple=True, metavar="NAME=VALUE", help="Change what is demanded, such as cc_half=0.01."
 )
-def command(ours: Path, theirs: Path, json_path: str | None, demands: tuple[str, ...]) -> int:
+def command(ours: Path, theirs: Path, json_path: str | None, shells: bool, demands: tuple[str, ...]) -> int:
     """Say how far the results in OURS agree with those in DIALS_FOLDER.
 
     OURS is a folder that `hdrmx process` wrote, DIALS_FOLDER one in which the DIALS programs ran on the same
@@ -37,7 +38,7 @@ def command(ours: Path, theirs: Path, json_path: str | None, demands: tuple[str,
     if json_path == "-":
         print(json.dumps(finite(found.as_dict()), indent=1))
     else:
-        print(render(found))
+        print(render(found, shells=shells))
         if json_path is not None:
             write_json(Path(json_path), found.as_dict())
     if found.is_empty:

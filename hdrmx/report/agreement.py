@@ -12,11 +12,11 @@ MISSING = "-"
 OURS, THEIRS, VALUE, LIMIT = 54, 24, 9, 8  # widths: name and ours together, theirs, ...; 3 for the last
 
 
-def render(found: Agreement) -> str:
-    """One block a stage, then what was not met."""
+def render(found: Agreement, *, shells: bool = False) -> str:
+    """One block a stage, with figures by shell if asked for, then what was not met."""
     lines = [f"ours:   {found.ours}", f"theirs: {found.theirs}", "", _row("", "ours", "theirs", "result", "demand", "")]
     for stage in found.stages:
-        lines += _block(stage)
+        lines += _block(stage) + (_shells(stage) if shells else [])
     if found.is_empty:
         return "\n".join([*lines, "", "No stage is in both folders."])
     missed = [(s.name, c.name) for s in found.stages for c in s.checks if c.is_within is False]
@@ -34,6 +34,16 @@ def _block(stage: Stage) -> list[str]:
     for note in stage.notes:
         lines += textwrap.wrap(note, WIDTH - 4, initial_indent="  * ", subsequent_indent="    ")
     return lines
+
+
+def _shells(stage: Stage) -> list[str]:
+    """Figures by shell, lowest resolution first."""
+    if not stage.shells:
+        return []
+    head = ["theirs" if name.endswith("_theirs") else name for name in stage.shells[0]]
+    rows = [head, *([text(v) for v in row.values()] for row in stage.shells)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  by shell", *("    " + "  ".join(v.rjust(w) for v, w in zip(row, widths)) for row in rows)]
 
 
 def _line(check: Check) -> str:
@@ -61,4 +71,4 @@ def text(value: float) -> str:
         return f"{int(value)}"
     if 0.1 <= abs(value) < 1:
         return f"{value:.5f}"
-    return f"{value:.5g}" if abs(value) >= 1 else f"{value:.2g}"
+    return f"{value:.5g}" if abs(value) >= 1 else f"{value:.3g}"

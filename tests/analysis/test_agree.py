@@ -323,18 +323,20 @@ def test_demands_can_be_changed() -> None:
             Demands().changed((wrong,))
 
 
-@pytest.fixture(scope="module")
-def run(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("agree") / "ours"
-    assert cli.run(cli.group, "hdrmx", ["process", str(small_set), "-o", str(folder), "-j", "1"]) == 0
-    return folder
-
-
-def test_a_run_agrees_with_itself(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(cli.group, "hdrmx", ["agree", str(run), str(run), "--json", str(tmp_path / "a.json")]) == 0
+def test_a_run_agrees_with_itself(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        cli.run(
+            cli.group,
+            "hdrmx",
+            ["agree", str(small_run), str(small_run), "--shells", "--json", str(tmp_path / "a.json")],
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "demands are met." in out
     assert "not compared" not in out
+    assert out.count("by shell") == 2
+    assert max(map(len, out.splitlines()[3:])) <= WIDTH
     told = json.loads((tmp_path / "a.json").read_text())
     assert told["is_within"]
     assert {s["stage"] for s in told["stages"] if s["checks"]} >= {
@@ -346,22 +348,22 @@ def test_a_run_agrees_with_itself(run: Path, tmp_path: Path, capsys: pytest.Capt
     }
 
 
-def test_exit_codes(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def agree(*argv: str) -> int:
         return cli.run(cli.group, "hdrmx", ["agree", *argv])
 
-    assert agree(str(run), str(run), "--demand", "same_index=1.5") == 1
-    assert agree(str(run), str(tmp_path)) == 3
-    assert agree(str(run), str(tmp_path / "nowhere")) == 3
-    assert agree(str(run), str(run), "--demand", "x=1") == 3
+    assert agree(str(small_run), str(small_run), "--demand", "same_index=1.5") == 1
+    assert agree(str(small_run), str(tmp_path)) == 3
+    assert agree(str(small_run), str(tmp_path / "nowhere")) == 3
+    assert agree(str(small_run), str(small_run), "--demand", "x=1") == 3
     (tmp_path / "merged.mtz").write_bytes(b"MTZ nonsense")
-    assert agree(str(run), str(tmp_path)) == 3
+    assert agree(str(small_run), str(tmp_path)) == 3
     only = tmp_path / "only"
     only.mkdir()
-    (only / "symmetrized.expt").write_bytes((run / "symmetrized.expt").read_bytes())
+    (only / "symmetrized.expt").write_bytes((small_run / "symmetrized.expt").read_bytes())
     spots = tmp_path / "spots"
     spots.mkdir()
-    (spots / "strong.refl").write_bytes((run / "strong.refl").read_bytes())
+    (spots / "strong.refl").write_bytes((small_run / "strong.refl").read_bytes())
     assert agree(str(only), str(spots)) == 2
     assert "Traceback" not in capsys.readouterr().err
 
@@ -374,7 +376,7 @@ def test_sweeps_are_pointed_to(tmp_path: Path) -> None:
 
 @pytest.mark.dials
 @pytest.mark.slow
-def test_a_run_against_dials(run: Path, small_set: Path, tmp_path: Path) -> None:
+def test_a_run_against_dials(small_run: Path, small_set: Path, tmp_path: Path) -> None:
     steps = (
         ("dials.import", str(small_set)),
         ("dials.find_spots", "imported.expt", "nproc=1"),
@@ -388,7 +390,7 @@ def test_a_run_against_dials(run: Path, small_set: Path, tmp_path: Path) -> None
     )
     for step in steps:
         subprocess.run(step, cwd=tmp_path, check=True, capture_output=True)
-    found = compare(read_processing(run), read_processing(tmp_path))
+    found = compare(read_processing(small_run), read_processing(tmp_path))
     checks = {stage.name: by_name(stage) for stage in found.stages}
     assert all(stage.checks for stage in found.stages)
     assert checks["find_spots"]["equal, of the larger number"].is_within
