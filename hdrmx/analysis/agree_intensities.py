@@ -237,13 +237,16 @@ def compare_scaled(ours: Intensities, theirs: Intensities, demands: Demands) -> 
     return Stage("scale", tuple(checks), notes=_changes(pairs), shells=_side_by_side(a, b, cc))
 
 
+_SIDE_BY_SIDE = (("unique", "n_unique"), ("r_meas", "r_meas"), ("cc_half", "cc_half"), ("i_sigma", "i_over_sigma"))
+
+
 def _side_by_side(a: _Unique, b: _Unique, cc: Floats) -> tuple[dict[str, float], ...]:
     """Ours and theirs by shell, and how the merged sets correlate."""
     rows = []
     for k in range(SHELLS):
         row = {name: float(b.shells[name].iloc[k]) for name in ("d_max", "d_min")}
-        for name in ("n_unique", "r_meas", "cc_half", "i_over_sigma"):
-            row |= {name: float(a.shells[name].iloc[k]), f"{name}_theirs": float(b.shells[name].iloc[k])}
+        for word, name in _SIDE_BY_SIDE:
+            row |= {word: float(a.shells[name].iloc[k]), f"{word}_theirs": float(b.shells[name].iloc[k])}
         rows.append(row | {"cc": float(cc[k])})
     return tuple(rows)
 
