@@ -24,6 +24,7 @@ from typing import IO
 from hdrmx.adapters.adoption import adopting
 from hdrmx.adapters.group import Group
 from hdrmx.adapters.tree import PROC, Process, children_of, descendants, io_counters, pss_bytes
+from hdrmx.measure.stopping import later_interrupt
 from hdrmx.record import Cost, Doubt
 
 SHORTEST_S, LONGEST_S = 0.005, 0.1  # between two looks: in the beginning, and after 20 s
@@ -91,19 +92,18 @@ def run_measured(
     own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         with adopting() as adopted:
-            start_ns = time.perf_counter_ns()
-            child = subprocess.Popen(
-                group.enter(list(argv)),
-                cwd=cwd,
-                env=None if env is None else dict(env),
-                stdout=output,
-                stderr=None if output is None else subprocess.STDOUT,
-                start_new_session=True,
-            )
-            watch = _Watch(child, group, before, proc, start_ns)
-            if begun is not None:
-                watch.strangers |= begun(child.pid)
-            return watch.to_the_end(own_peak, adopted)
+            with later_interrupt() as interrupted:  # a child that we haven't got hold of yet couldn't be ended
+                start_ns = time.perf_counter_ns()
+                child = subprocess.Popen(
+                    group.enter(list(argv)),
+                    cwd=cwd,
+                    env=None if env is None else dict(env),
+                    stdout=output,
+                    stderr=None if output is None else subprocess.STDOUT,
+                    start_new_session=True,
+                )
+                watch = _Watch(child, group, before, proc, start_ns)
+            return watch.to_the_end(own_peak, adopted, begun, bool(interrupted))
     finally:
         group.close()
 
@@ -123,10 +123,15 @@ class _Watch:
         self._pss_due = 0.0
         self._price_s = 0.0  # of the last look
 
-    def to_the_end(self, own_peak: int, adopted: bool) -> Ran:
-        interrupted = False
+    def to_the_end(
+        self, own_peak: int, adopted: bool, begun: Callable[[int], set[int]] | None, interrupted: bool
+    ) -> Ran:
         handle = _handle_of(self.child.pid)
         try:
+            if interrupted:
+                raise KeyboardInterrupt
+            if begun is not None:
+                self.strangers |= begun(self.child.pid)
             self._follow(handle)
         except KeyboardInterrupt:
             interrupted = True
@@ -150,6 +155,7 @@ class _Watch:
         )
 
     def _follow(self, handle: int | None) -> None:
+        self._look()  # of a short command it may be the only one
         while True:
             elapsed = (time.perf_counter_ns() - self.start_ns) / 1e9
             wait = min(max(elapsed / 200, SHORTEST_S), LONGEST_S)
@@ -248,7 +254,7 @@ class _Watch:
         """A process starts with its parent's high-water mark, so the kernel's tells only where it is above ours."""
         peaks = [look.rss_bytes for look in self.looks]
         peaks += [u.ru_maxrss * _RSS_UNIT for u in self._usage if u.ru_maxrss > own_peak]
-        return max(peaks, default=None)
+        return max(peaks, default=None) or None  # 0: it had ended at every look
 
     def _doubts(self, left: list[Process], adopted: bool) -> list[Doubt]:
         found = []
