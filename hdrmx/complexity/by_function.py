@@ -196,12 +196,13 @@ def _guilty(cost: FunctionCost, measure: str, fitted: Fitted, declared: Growth) 
     return Guilty(name, file, line, measure, exponent, inherited, cost.share, share * 10 ** (exponent - declared.power))
 
 
-def guilty_holders(samples: Iterable[Mapping[str, Any]], home: Path | None, declared: Growth) -> list[Guilty]:
-    """Functions that hold, when memory is at its peak, bytes that grow faster than declared."""
+def holders(samples: Iterable[Mapping[str, Any]], home: Path | None) -> list[tuple[Guilty, Fitted | None]]:
+    """Functions of the looked-at code by what they hold when memory is at its peak, the most first."""
     held: dict[Key, dict[int, list[float]]] = {}
     for sample in samples:
         for raw, size in sample.get("functions", ()):
-            held.setdefault(_key(raw), {}).setdefault(int(sample["n"]), []).append(float(size))
+            key = (str(raw[0]), int(raw[1]), _COMPREHENSION.sub("", str(raw[2])))
+            held.setdefault(key, {}).setdefault(int(sample["n"]), []).append(float(size))
     if not held:
         return []
     largest = max(n for sizes in held.values() for n in sizes)
@@ -212,10 +213,18 @@ def guilty_holders(samples: Iterable[Mapping[str, Any]], home: Path | None, decl
         if last < _LEAST_BYTES or last < _LEAST_SHARE * total or not is_ours(key[0], home):
             continue
         fitted = _fitted(sizes, exact=False, noise=0.02)
-        if fitted is not None and verdict(fitted, declared) == EXCEEDS:
-            exponent, share = fitted.local_exponent, last / total
-            found.append(Guilty(key[2], key[0], key[1], MEMORY, exponent, 0.0, share, share * 10**exponent))
-    return sorted(found, key=lambda g: -g.weight)
+        exponent = 0.0 if fitted is None else fitted.local_exponent
+        found.append((Guilty(key[2], key[0], key[1], MEMORY, exponent, 0.0, last / total, last), fitted))
+    return sorted(found, key=lambda f: -f[0].weight)
+
+
+def likeliest(costs: Sequence[FunctionCost], declared: Growth, measure: str) -> list[Guilty]:
+    """Where the whole exceeds and no function does by itself for sure: the one with most of the time that may."""
+    for cost in costs:
+        innocent = cost.inherited is None or verdict(cost.inherited, declared) != EXCEEDS
+        if innocent and cost.own is not None and cost.own.exponent.high > declared.power:
+            return [_guilty(cost, measure, cost.own, declared)]
+    return []
 
 
 def guilty_compiled(samples: Sequence[Mapping[str, Any]], declared: Growth) -> list[Guilty]:

@@ -26,6 +26,8 @@ from typing import Any
 
 _SHORTEST_S = 2e-4  # shorter calls are repeated until they take this long together
 _IO = ("rchar", "wchar", "syscr", "syscw")
+_WHOLE_ROUNDS, _PATIENCE = 3, 2.0  # so many repeats are made of each size, though it takes so much longer
+_LIBRARIES = (os.path.dirname(os.__file__) + os.sep, "site-packages", "dist-packages")
 _WARM_UP = 8  # the adaptive interpreter specialises what has run this often
 _WARM_UP_S = 0.3
 
@@ -39,8 +41,11 @@ class Work:
         self.function: Callable[[Any], Any] = find(module, name)
         setup_name = "setup_" + name.rpartition(".")[2]
         self.setup: Callable[[int], Any] | None = getattr(module, setup_name, None)
-        counters = sys.modules.get("hdrmx.complexity.counters")
-        self.counters: dict[str, int] = getattr(counters, "COUNTS", {})
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What the function counts, when it does."""
+        return getattr(sys.modules.get("hdrmx.complexity.counters"), "COUNTS", {})
 
     def argument(self, n: int) -> Any:
         return n if self.setup is None else self.setup(n)
@@ -121,14 +126,15 @@ def _probe(work: Work, request: dict[str, Any], write: Callable[..., None]) -> N
 
 
 def _schedule(request: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    """(size, repeat), each round in an order of its own, until the time is over; the first round is whole."""
-    end = time.perf_counter() + request["time_s"]
+    """(size, repeat), each round in an order of its own, until the time is over; the first rounds are whole."""
+    start = time.perf_counter()
     order = random.Random(1)
     for repeat in range(request["repeats"]):
         sizes = list(request["sizes"])
         order.shuffle(sizes)
         for n in sizes:
-            if repeat and time.perf_counter() > end:
+            patience = 1.0 if repeat >= _WHOLE_ROUNDS else _PATIENCE if repeat else float("inf")
+            if time.perf_counter() - start > patience * request["time_s"]:
                 return
             yield n, repeat
 
@@ -210,9 +216,11 @@ def _key(code: Any) -> list[Any]:
 
 
 class _Held:
-    """Which functions hold how many traced bytes when the peak is reached."""
+    """Which functions hold how many traced bytes when the peak is reached; a library's bytes are its caller's."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._ours: dict[Any, bool] = {}
         self.held: dict[Any, int] = {}
         self.at_peak: dict[Any, int] = {}
         self.peak = self.last = 0
@@ -223,7 +231,10 @@ class _Held:
     def __call__(self, frame: Any, event: str, _: Any) -> None:
         current, peak = tracemalloc.get_traced_memory()
         current, peak = current - self._base, peak - self._base
-        code = frame.f_back.f_code if event == "call" and frame.f_back is not None else frame.f_code
+        at = frame.f_back if event == "call" and frame.f_back is not None else frame
+        while not self._is_ours(at.f_code) and at.f_back is not None:
+            at = at.f_back
+        code = at.f_code
         self.held[code] = self.held.get(code, 0) + current - self.last
         if peak > 1.02 * self.peak:
             self.at_peak = dict(self.held)
@@ -231,28 +242,36 @@ class _Held:
         self.peak, self.last = max(self.peak, peak), current
         tracemalloc.reset_peak()
 
+    def _is_ours(self, code: Any) -> bool:
+        known = self._ours.get(code)
+        if known is None:
+            name = code.co_filename
+            library = any(part in name for part in _LIBRARIES) or name.startswith("<")
+            known = self._ours[code] = bool(self._home and name.startswith(self._home)) or not library
+        return known
+
 
 def _memory(work: Work, request: dict[str, Any], write: Callable[..., None]) -> None:
     """The peak in one call; in another, which watches every call within it, who holds it."""
     _warm_up(work, min(request["sizes"]))
-    for n, repeat in _schedule(dict(request, repeats=2)):
-        argument = work.argument(n)
-        gc.collect()
-        tracemalloc.start()
-        if repeat == 0:
-            result = work.function(argument)
-            write(n=n, peak_bytes=tracemalloc.get_traced_memory()[1])
-        else:
-            held = _Held()
-            sys.setprofile(held)
+    for n, _ in _schedule(dict(request, repeats=1)):
+        for watched in (False, True):
+            argument = work.argument(n)
+            gc.collect()
+            tracemalloc.start()
+            held = _Held(request.get("home", ""))
+            sys.setprofile(held if watched else None)
             try:
                 result = work.function(argument)
             finally:
                 sys.setprofile(None)
-            functions = [(_key(code), size) for code, size in held.at_peak.items() if size > 0]
-            write(n=n, functions=[[key, size] for key, size in functions if key[0] != __file__])
-        tracemalloc.stop()
-        del result, argument
+            if watched:
+                functions = [(_key(code), size) for code, size in held.at_peak.items() if size > 0]
+                write(n=n, functions=[[key, size] for key, size in functions if key[0] != __file__])
+            else:
+                write(n=n, peak_bytes=tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+            del result, argument
 
 
 def _instructions(work: Work, request: dict[str, Any], write: Callable[..., None]) -> None:

@@ -17,7 +17,7 @@ MIN_SIZES = 4
 _REJECT = 0.995  # a class is no longer plausible when it is worse at this level
 _SHADOW = 0.1  # a faster term of this share that explains as much casts doubt on a class
 _LEVEL = 0.95  # of intervals
-_SURE = 1e-5  # of an excess that is none
+_SURE = 1e-4  # of an excess that is none
 _EXCESS_EXACT, _EXCESS_NOISY = 0.05, 0.25  # least share of what is above the declared class, at the largest size
 _KNOWN = 100  # degrees of freedom of noise that is known, as that of rounding
 _STEEPER = 0.2  # exponent above the declared one that a timing must show; caches alone give about 0.15
@@ -189,7 +189,7 @@ def _is_excess(fitted: Fitted, allowed: Growth) -> bool:
         fits = [free] if free.top > allowed else []
     if not fits:
         return False
-    share = min(h.share_at(series.largest) for h in fits)
+    share = min(h.share_above(allowed, series.largest) for h in fits)
     if series.exact:
         return share >= _EXCESS_EXACT
     return share >= _EXCESS_NOISY and fitted.exponent.low > allowed.power + _STEEPER

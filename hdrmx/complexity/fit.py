@@ -22,6 +22,7 @@ TOP_SHARE = 0.5  # of the cost at the largest size, that the named term must hav
 _ROUNDING = 0.3  # standard deviation of rounding to a whole number
 _LEAST_NOISE = 1e-7  # relative, of exact values
 _MIDMEAN_LOSS = 1.09  # standard deviation of the mean of the middle half, over that of the mean, of normal noise
+_LOW_LOSS, _LEANING = 1.3, 0.3  # the same of `_low`; lean of the repeats from which on it is used
 _POOLED = 20.0  # weight of the spread of all sizes, in degrees of freedom
 _TYPICAL_NOISE = 0.02  # relative, of a timing that was taken once
 
@@ -64,24 +65,37 @@ def make_series(values: Mapping[int, Sequence[float]], exact: bool, noise: float
     kept = {n: np.asarray(values[n], float) for n in sorted(values) if len(values[n]) and typical(values[n]) > 0}
     if len(kept) < 3:
         return None
-    n = np.array(list(kept), float)
-    y = np.array([typical(v) for v in kept.values()])
+    n, samples = np.array(list(kept), float), list(kept.values())
+    estimate = _low if not exact and noise is None and _is_disturbed(samples) else typical
+    y = np.array([estimate(v) for v in samples])
     if exact:
         return Series(n, y, np.maximum(_ROUNDING / y, _LEAST_NOISE), 0, True)
-    repeats = np.array([len(v) for v in kept.values()])
+    repeats = np.array([len(v) for v in samples])
     freedom = int((repeats - 1).sum())
     if noise is not None:
         return Series(n, y, np.full(len(n), noise), 0, False)
-    spread = _spreads(list(kept.values())) if freedom else np.full(len(n), _TYPICAL_NOISE)
-    loss = np.where(repeats >= 4, _MIDMEAN_LOSS, 1.0)
+    spread = _spreads(samples) if freedom else np.full(len(n), _TYPICAL_NOISE)
+    loss = np.where(repeats >= 4, _LOW_LOSS if estimate is _low else _MIDMEAN_LOSS, 1.0)
     return Series(n, y, np.maximum(spread, 1e-4) * loss / np.sqrt(repeats), freedom, False)
 
 
-def _spreads(values: list[Floats]) -> Floats:
-    """(k,) relative standard deviation at each size: where there are many repeats its own, else that of all sizes.
+def _is_disturbed(samples: list[Floats]) -> bool:
+    """The repeats have a tail to the right, as times have when others use the machine."""
+    leans = []
+    for values in samples:
+        if len(values) >= 5:
+            low, middle, high = np.percentile(values, (10, 50, 90))
+            leans.append((high + low - 2 * middle) / (high - low) if high > low else 0.0)
+    return bool(leans) and float(np.mean(leans)) > _LEANING
 
-    From the middle half of the values, so that a few disturbed ones don't count.
-    """
+
+def _low(values: Floats) -> float:
+    """The mean of the lowest quarter: what the work takes when nothing disturbs it."""
+    return float(np.sort(values)[: max(len(values) // 4, 1)].mean())
+
+
+def _spreads(values: list[Floats]) -> Floats:
+    """(k,) relative standard deviation at each size: where there are many repeats its own, else that of all sizes."""
     freedom = np.array([max(len(v) - 1, 0) for v in values], float)
     own = np.array([_spread(v) for v in values])
     pooled = float((freedom * own**2).sum() / freedom.sum())
@@ -89,13 +103,13 @@ def _spreads(values: list[Floats]) -> Floats:
 
 
 def _spread(values: Floats) -> float:
+    """From the lower side and the middle half, so that disturbed values don't count."""
     if len(values) < 2:
         return 0.0
-    middle = float(np.mean(values))
     if len(values) < 8:
-        return float(np.std(values, ddof=1)) / middle
-    low, high = np.percentile(values, (25, 75))
-    return float(high - low) / 1.349 / middle
+        return float(np.std(values, ddof=1) / np.mean(values))
+    lowest, low, middle, high = np.percentile(values, (10, 25, 50, 75))
+    return float(min((high - low) / 1.349, (middle - lowest) / 1.2816) / middle)
 
 
 def typical(values: Sequence[float] | Floats) -> float:
@@ -129,6 +143,12 @@ class Hypothesis:
         """Of the top term in the cost."""
         total = float(self.at(n))
         return float(self.coefficients[-1] * self.top.at(n) / self.top.at(self.scale)) / total if total > 0 else 0.0
+
+    def share_above(self, growth: Growth, n: float) -> float:
+        """Of the terms that grow faster than a class."""
+        total = float(self.at(n))
+        parts = [c * float(t.at(n) / t.at(self.scale)) for c, t in zip(self.coefficients, self.terms) if t > growth]
+        return sum(parts) / total if total > 0 else 0.0
 
     def exponent_at(self, n: float) -> float:
         """d log cost / d log n."""

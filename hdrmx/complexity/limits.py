@@ -31,7 +31,7 @@ def hold_to_limits(study: Study, limits: Mapping[str, float]) -> Study:
         if slope is not None and slope > limit * _SLACK:
             text = f"{slope:.3g} {name} per {study.driver}; at most {limit:g} {'is' if limit == 1 else 'are'} declared"
             breaches.append(Breach("unit", name, slope, limit, text))
-            guilty += _caller_of(study, name)
+            guilty += list(study.holders[:3]) if name == MEMORY else _caller_of(study, name) or _counting(study, name)
     return replace(study, breaches=tuple(breaches), guilty=tuple(guilty))
 
 
@@ -63,6 +63,13 @@ def _slope(by_size: Mapping[int, float]) -> float | None:
     if first == last:
         return by_size[last] / last
     return (by_size[last] - by_size[first]) / (last - first)
+
+
+def _counting(study: Study, name: str) -> list[Guilty]:
+    """For a counter: the function that counts, and the one that calls it where it is `count` itself."""
+    if name not in study.counters:
+        return []
+    return _caller_of(study, "count")
 
 
 def _caller_of(study: Study, callee: str) -> list[Guilty]:

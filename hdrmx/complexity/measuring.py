@@ -16,10 +16,11 @@ from hdrmx.complexity.by_function import (
     function_costs,
     guilty_compiled,
     guilty_functions,
-    guilty_holders,
+    holders,
+    likeliest,
     total_calls,
 )
-from hdrmx.complexity.classify import EXCEEDS
+from hdrmx.complexity.classify import EXCEEDS, Fitted, verdict
 from hdrmx.complexity.growth import LINEAR, Growth
 from hdrmx.complexity.samples import FunctionTarget, has_valgrind, remaining, run
 from hdrmx.complexity.study import COUNTS, INSTRUCTIONS, IO, MEASURES, MEMORY, TIME, Study, judge
@@ -86,6 +87,7 @@ def study_function(target: FunctionTarget, plan: Plan) -> Study:
             if name == COUNTS and measures[name].fitted is not None:
                 prior = measures[name].fitted.growth  # type: ignore[union-attr]
     costs = function_costs(calls, home)
+    held = holders(memory, home)
     called = call_edges(calls, home)
     counters = _counters(timed or calls)
     for name, by_size in counters.items():
@@ -100,7 +102,8 @@ def study_function(target: FunctionTarget, plan: Plan) -> Study:
         sizes=tuple(sizes),
         declared=plan.allowed,
         measures=measures,
-        guilty=_blame(plan, measures, costs, memory, counted, home),
+        guilty=_blame(plan, measures, costs, held, counted),
+        holders=tuple(g for g, _ in held),
         functions=tuple(costs),
         counters=counters,
         answers={s["n"]: s["answer"] for s in calls if s.get("answer")},
@@ -116,7 +119,8 @@ class _Taken:
 
     def samples(self, mode: str) -> list[dict[str, Any]]:
         time_s = min(_SHARES[mode] * self.plan.budget_s, remaining(self.end))
-        request = {"sizes": self.sizes, "repeats": _REPEATS, "patience_s": 3 * self.plan.budget_s}
+        home = str(self.plan.home or home_of(self.target.name) or "")
+        request = {"sizes": self.sizes, "repeats": _REPEATS, "patience_s": 3 * self.plan.budget_s, "home": home}
         return run(self.target, mode, request, time_s)
 
     def instructions(self) -> list[dict[str, Any]]:
@@ -220,14 +224,18 @@ def _blame(
     plan: Plan,
     measures: Mapping[str, Any],
     costs: Sequence[FunctionCost],
-    memory: list[dict[str, Any]],
+    held: Sequence[tuple[Guilty, Fitted | None]],
     counted: list[dict[str, Any]],
-    home: Path | None,
 ) -> tuple[Guilty, ...]:
     """Functions that are guilty by calls or time; of memory and instructions where that measure itself exceeds."""
+    exceeding = {name for name, m in measures.items() if m.verdict == EXCEEDS}
     found = guilty_functions(costs, plan.allowed)
-    if MEMORY in measures and measures[MEMORY].verdict == EXCEEDS:
-        found += guilty_holders(memory, home, plan.declared_of(MEMORY))
-    if INSTRUCTIONS in measures and measures[INSTRUCTIONS].verdict == EXCEEDS:
+    for name in (COUNTS, INSTRUCTIONS, TIME):
+        if name in exceeding and not found:
+            found = likeliest(costs, plan.allowed, name)
+    if MEMORY in exceeding:
+        declared = plan.declared_of(MEMORY)
+        found += [g for g, f in held if f is not None and verdict(f, declared) == EXCEEDS] or [g for g, _ in held[:1]]
+    if INSTRUCTIONS in exceeding:
         found += guilty_compiled(counted, plan.declared_of(INSTRUCTIONS))
     return tuple(found)

@@ -65,6 +65,7 @@ class Study:
     counters: dict[str, dict[int, float]] = field(default_factory=dict)
     answers: dict[int, str] = field(default_factory=dict)
     edges: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)  # calls by caller and callee
+    holders: tuple[Guilty, ...] = ()  # functions that hold most when memory is at its peak
     parts: dict[str, Study] = field(default_factory=dict)  # stages of a pipeline
 
     @property
