@@ -69,9 +69,8 @@ def _groups(told: dict[str, Any]) -> str:
     groups = told["groups"][:MOST_GROUPS]
     rows = [
         (
-            "chosen" if g["chosen"] else "",
             g["laue"],
-            g["space_group"],
+            g["space_group"] + (" (chosen)" if g["chosen"] else ""),
             number(g["probability"], 3),
             number(g["cc_in"], 3),
             number(g["cc_out"], 3),
@@ -79,7 +78,7 @@ def _groups(told: dict[str, Any]) -> str:
         )
         for g in groups
     ]
-    head = ("", "Laue class", "group", "probability", "CC in", "CC out", "misfit, °")
+    head = ("Laue class", "group", "probability", "CC in", "CC out", "misfit, °")
     marked = [i for i, g in enumerate(groups) if g["chosen"]]
     rest = len(told["groups"]) - len(groups)
     more = f" The {rest} least likely are not shown." if rest else ""
@@ -87,7 +86,7 @@ def _groups(told: dict[str, Any]) -> str:
         "CC in: of the rotations of the group; out: of those of the lattice that are not in it. The misfit is "
         f"the largest angle by which the lattice misses an axis of the group.{more}"
     )
-    body = table(head, rows, text=(0, 1, 2), marked=marked)
+    body = table(head, rows, text=(0, 1), marked=marked)
     return f"<div><h3>Laue groups</h3>{body}<p class=note>{escape(note)}</p></div>"
 
 
