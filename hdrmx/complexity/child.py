@@ -27,6 +27,7 @@ from typing import Any
 _SHORTEST_S = 2e-4  # shorter calls are repeated until they take this long together
 _IO = ("rchar", "wchar", "syscr", "syscw")
 _WHOLE_ROUNDS, _PATIENCE = 3, 2.0  # so many repeats are made of each size, though it takes so much longer
+_DEPTH = 12  # calls kept with each allocation, to find whose it is below a library
 _LIBRARIES = (os.path.dirname(os.__file__) + os.sep, "site-packages", "dist-packages")
 _WARM_UP = 8  # the adaptive interpreter specialises what has run this often
 _WARM_UP_S = 0.3
@@ -215,63 +216,96 @@ def _key(code: Any) -> list[Any]:
     return [code.co_filename, code.co_firstlineno, getattr(code, "co_qualname", code.co_name)]
 
 
-class _Held:
-    """Which functions hold how many traced bytes when the peak is reached; a library's bytes are its caller's."""
+class _Peak:
+    """Watches for the moment when the traced memory comes to its peak, and sees then which lines hold it."""
 
-    def __init__(self, home: str) -> None:
-        self._home = home
-        self._ours: dict[Any, bool] = {}
-        self.held: dict[Any, int] = {}
-        self.at_peak: dict[Any, int] = {}
-        self.peak = self.last = 0
-        self._running: list[Any] = []
-        self._base = tracemalloc.get_traced_memory()[0]
-        tracemalloc.reset_peak()
+    def __init__(self, peak: int, home: str) -> None:
+        self._from, self._home = 0.97 * peak, home
+        self.lines: dict[tuple[str, int], int] = {}
 
     def __call__(self, frame: Any, event: str, _: Any) -> None:
         current, peak = tracemalloc.get_traced_memory()
-        current, peak = current - self._base, peak - self._base
+        if peak < self._from or self.lines:
+            return
+        for trace in tracemalloc.take_snapshot().traces:
+            line = next(((f.filename, f.lineno) for f in reversed(trace.traceback) if self._is_ours(f.filename)), None)
+            if line is not None:
+                self.lines[line] = self.lines.get(line, 0) + trace.size
         at = frame.f_back if event == "call" and frame.f_back is not None else frame
-        while not self._is_ours(at.f_code) and at.f_back is not None:
+        while not self._is_ours(at.f_code.co_filename) and at.f_back is not None:
             at = at.f_back
-        code = at.f_code
-        self.held[code] = self.held.get(code, 0) + current - self.last
-        if peak > 1.02 * self.peak:
-            self.at_peak = dict(self.held)
-            self.at_peak[code] += peak - current
-        self.peak, self.last = max(self.peak, peak), current
-        tracemalloc.reset_peak()
+        line = (at.f_code.co_filename, at.f_lineno)
+        self.lines[line] = self.lines.get(line, 0) + peak - current  # freed again before anybody could look
 
-    def _is_ours(self, code: Any) -> bool:
-        known = self._ours.get(code)
-        if known is None:
-            name = code.co_filename
-            library = any(part in name for part in _LIBRARIES) or name.startswith("<")
-            known = self._ours[code] = bool(self._home and name.startswith(self._home)) or not library
-        return known
+    def _is_ours(self, name: str) -> bool:
+        library = any(part in name for part in _LIBRARIES) or name.startswith("<") or name == __file__
+        return bool(self._home and name.startswith(self._home) and name != __file__) or not library
+
+    def functions(self) -> list[Any]:
+        """[key, bytes] by the function that the lines stand in."""
+        found: dict[tuple[str, int, str], int] = {}
+        for (name, line), size in self.lines.items():
+            key = function_at(name, line)
+            found[key] = found.get(key, 0) + size
+        return [[list(key), size] for key, size in found.items()]
+
+
+_TREES: dict[str, list[tuple[int, int, str]]] = {}  # first and last line and name of the functions of a file
+
+
+def function_at(name: str, line: int) -> tuple[str, int, str]:
+    """File, first line and name of the innermost function round a line."""
+    if name not in _TREES:
+        _TREES[name] = list(_spans(name))
+    inside = [span for span in _TREES[name] if span[0] <= line <= span[1]]
+    first, _, function = max(inside, default=(0, 0, "<module>"))
+    return (name, first, function)
+
+
+def _spans(name: str) -> Iterator[tuple[int, int, str]]:
+    import ast
+
+    def walk(node: Any, within: str) -> Iterator[tuple[int, int, str]]:
+        for child in ast.iter_child_nodes(node):
+            inner = within
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield child.lineno, child.end_lineno or child.lineno, within + child.name
+                inner = f"{within}{child.name}.<locals>."
+            elif isinstance(child, ast.ClassDef):
+                inner = f"{within}{child.name}."
+            yield from walk(child, inner)
+
+    try:
+        yield from walk(ast.parse(Path(name).read_bytes()), "")
+    except (OSError, SyntaxError, ValueError):
+        return
 
 
 def _memory(work: Work, request: dict[str, Any], write: Callable[..., None]) -> None:
-    """The peak in one call; in another, which watches every call within it, who holds it."""
+    """The peak in one call; in another, which is watched, who holds it then."""
     _warm_up(work, min(request["sizes"]))
     for n, _ in _schedule(dict(request, repeats=1)):
-        for watched in (False, True):
-            argument = work.argument(n)
-            gc.collect()
-            tracemalloc.start()
-            held = _Held(request.get("home", ""))
-            sys.setprofile(held if watched else None)
-            try:
-                result = work.function(argument)
-            finally:
-                sys.setprofile(None)
-            if watched:
-                functions = [(_key(code), size) for code, size in held.at_peak.items() if size > 0]
-                write(n=n, functions=[[key, size] for key, size in functions if key[0] != __file__])
-            else:
-                write(n=n, peak_bytes=tracemalloc.get_traced_memory()[1])
-            tracemalloc.stop()
-            del result, argument
+        argument = work.argument(n)
+        gc.collect()
+        tracemalloc.start()
+        result = work.function(argument)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        write(n=n, peak_bytes=peak)
+        del result, argument
+
+        argument = work.argument(n)
+        gc.collect()
+        watch = _Peak(peak, request.get("home", ""))
+        tracemalloc.start(_DEPTH)
+        sys.setprofile(watch)
+        try:
+            result = work.function(argument)
+        finally:
+            sys.setprofile(None)
+        tracemalloc.stop()
+        write(n=n, functions=watch.functions())
+        del result, argument
 
 
 def _instructions(work: Work, request: dict[str, Any], write: Callable[..., None]) -> None:

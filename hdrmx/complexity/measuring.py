@@ -125,7 +125,7 @@ class _Taken:
 
     def instructions(self) -> list[dict[str, Any]]:
         """As many of the sizes, from the smallest, as there is time for."""
-        left = remaining(self.end) - _GRACE_S
+        left = max(remaining(self.end) - _GRACE_S, _SHARES["instructions"] * self.plan.budget_s)
         if not has_valgrind() or left < _VALGRIND_START_S:
             return []
         request = {"sizes": self.sizes, "repeats": 1, "patience_s": 0.0}
