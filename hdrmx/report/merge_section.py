@@ -73,10 +73,8 @@ def _overall(done: MergingResult, limit: float) -> str:
         (f"resolution by CC1/2 of {limit:g}", resolution_words(done)),
         ("Wilson B, Å²", _with(done.told["wilson"], "b_A2", "b_sd_A2", 1)),
         ("I/σ at most (ISa), as scaled", isa_words(done)),
-        (
-            "observations",
-            f"{counts['used']:,} of {counts['given']:,}" + (f"; left out: {left_out}" if left_out else ""),
-        ),
+        ("observations", f"{counts['used']:,} of {counts['given']:,}"),
+        ("left out", left_out or "none"),
     ]
     return f'<div class="pair"><div>{table(head, rows)}</div><div>{table(("", ""), said, text=(0, 1))}</div></div>'
 

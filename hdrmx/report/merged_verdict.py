@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
 
 from hdrmx.report.along import steps_of, within_scans
 from hdrmx.report.merge_section import resolution_words
@@ -27,6 +29,8 @@ RISE_OF_RD = 1.3
 BAD_PART = 2.0  # Rmerge of a run of images, over the median
 PARTS = 40
 TWINNED = 0.1
+BEYOND = 0.96  # of the resolution that CC1/2 supports
+SAME_PLACE_PX, SAME_PLACE = 3.0, 3  # outliers so near to one another, so many
 
 
 def merged_words(run: Processed) -> Iterator[str]:
@@ -121,6 +125,7 @@ def _of_scaling(run: Processed) -> Iterator[str]:
             f"{percent(counts['outliers'] / counts['observations'])} of the observations were rejected as outliers: "
             "look at where they fell on the detector, and whether the space group is right (--space-group)."
         )
+    yield from _hot_pixels(scaling.outliers)
     found = slope(scaling)
     if np.isfinite(found) and not 1 / WRONG_SIGMA < found < WRONG_SIGMA:
         how = "too small" if found > 1 else "too large"
@@ -138,6 +143,21 @@ def _of_scaling(run: Processed) -> Iterator[str]:
                 f"B{of} falls by {b[0] - b[-1]:.1f} Å² along the scan, as radiation damage makes it: compare with "
                 "fewer images (--images)."
             )
+
+
+def _hot_pixels(outliers: pd.DataFrame) -> Iterator[str]:
+    """Too high intensities at one place of the detector, on different images."""
+    high = outliers[(outliers["deviation"] > 0) & np.isfinite(outliers["slow"]) & np.isfinite(outliers["fast"])]
+    if len(high) < SAME_PLACE:
+        return
+    at = high[["slow", "fast"]].to_numpy(float)
+    near = [len(rows) for rows in cKDTree(at).query_ball_point(at, SAME_PLACE_PX)]
+    if max(near) >= SAME_PLACE:
+        slow, fast = at[int(np.argmax(near))]
+        yield (
+            f"{max(near)} outliers are too high at the same place of the detector (fast {fast:.0f}, slow {slow:.0f} px): "
+            "a hot pixel, probably; leave it out with --mask."
+        )
 
 
 def _of_data(run: Processed, merging: MergingResult) -> Iterator[str]:
@@ -161,7 +181,7 @@ def _of_data(run: Processed, merging: MergingResult) -> Iterator[str]:
             f"The data are still good at their limit of {whole['d_min']:.2f} Å: the crystal diffracts farther, which a "
             "nearer detector (or a lower --d-min, if one was given) would show."
         )
-    elif told["resolution"]["d_min"] is not None and whole["d_min"] < 0.97 * told["resolution"]["d_min"]:
+    elif told["resolution"]["d_min"] is not None and whole["d_min"] < BEYOND * told["resolution"]["d_min"]:
         d_min = told["resolution"]["d_min"]
         yield f"The merged data go beyond the resolution that CC1/2 supports: --d-min {d_min:.2f} would cut them there."
     if _above(inner["r_meas"], HIGH_INNER_R) or _above(-inner["cc_half"], -LOW_INNER_CC):

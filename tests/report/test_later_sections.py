@@ -143,6 +143,21 @@ def test_doubts_follow_the_figures(read: Processed) -> None:
     assert "diffracts farther" in doubts(changed(read, "merging", resolution=edge))
 
 
+def test_a_hot_pixel_is_told_from_outliers(read: Processed) -> None:
+    assert read.later.scaling is not None
+    n = 4
+    at = {"slow": [388.4, 388.1, 388.9, 20.0], "fast": [743.7, 744.2, 743.5, 30.0], "deviation": [30.0, 25.0, 9.0, 8.0]}
+    outliers = pd.DataFrame({"sweep": [0] * n, "frame": range(n), **at})
+
+    def said(table: pd.DataFrame) -> str:
+        scaling = dataclasses.replace(read.later.scaling, outliers=table)
+        return doubts(dataclasses.replace(read, later=dataclasses.replace(read.later, scaling=scaling)))
+
+    assert "3 outliers are too high at the same place of the detector (fast 744, slow 388 px)" in said(outliers)
+    assert "hot pixel" not in said(outliers[1:])
+    assert "hot pixel" not in said(outliers.assign(deviation=-outliers["deviation"]))
+
+
 def test_wrong_errors_are_told_from_the_plot(read: Processed) -> None:
     x = np.linspace(-3, 3, 61)
     for factor, word in ((1.0, ""), (1.6, "too small"), (0.5, "too large")):
