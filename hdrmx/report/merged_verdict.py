@@ -155,8 +155,8 @@ def _hot_pixels(outliers: pd.DataFrame) -> Iterator[str]:
     if max(near) >= SAME_PLACE:
         slow, fast = at[int(np.argmax(near))]
         yield (
-            f"{max(near)} outliers are too high at the same place of the detector (fast {fast:.0f}, slow {slow:.0f} px), "
-            "probably a hot pixel: leave it out with --mask."
+            f"{max(near)} outliers are too high at the same place of the detector (fast {fast:.0f}, "
+            f"slow {slow:.0f} px), probably a hot pixel: leave it out with --mask."
         )
 
 
