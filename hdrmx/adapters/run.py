@@ -269,17 +269,17 @@ class _Watch:
 
     def _stop(self, handle: int | None) -> None:
         """Ctrl-C to the command's processes, then SIGTERM, then SIGKILL; a second Ctrl-C goes straight to the last."""
-        signals = [signal.SIGINT, signal.SIGTERM, signal.SIGKILL]
-        for i, number in enumerate(signals):
-            try:
+        with later_interrupt() as again:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+                if again and number == signal.SIGTERM:
+                    continue
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.child.pid, number)
-                if _has_ended(self.child.pid, handle, GRACE_S):
-                    return
+                until, told = time.monotonic() + GRACE_S, len(again)
+                while time.monotonic() < until and len(again) == told:
+                    if _has_ended(self.child.pid, handle, 0.05):
+                        return
                 self._look()
-            except KeyboardInterrupt:
-                del signals[i + 1 : -1]
-        _has_ended(self.child.pid, handle, GRACE_S)
 
 
 def _end_all(left: list[Process], again: Callable[[], list[Process]]) -> list[Process]:

@@ -46,7 +46,7 @@ def test_with_json_the_document_is_alone_on_standard_output(tmp_path: Path, capf
 
 def test_ctrl_c_leaves_a_readable_record(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     """The command interrupts hdrmx-profile, in a process of its own, as a terminal would."""
-    argv = [sys.executable, "-m", "hdrmx", "profile", "--command", "while kill -INT $PPID; do :; done", "-o", "out"]
+    argv = [sys.executable, "-m", "hdrmx", "profile", "--command", "kill -INT $PPID; while :; do :; done", "-o", "out"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert "hdrmx profile --show out" in done.stderr
