@@ -8,11 +8,17 @@ import gemmi
 import numpy as np
 import pandas as pd
 from scipy.spatial.transform import Rotation
+from scipy.special import ndtri
 
+from hdrmx import tables
 from hdrmx.indexing.combine import reduce_lattice
+from hdrmx.integration import flags
 from hdrmx.merging.asu import Equivalents, group_equivalents, packed, to_asu
-from hdrmx.models import Crystal, Scan
+from hdrmx.merging.halves import scrambled
+from hdrmx.models import Beam, Crystal, Detector, Geometry, Goniometer, Scan
 from hdrmx.refinement.symmetry import to_matrix
+from hdrmx.scaling.observations import Sweep
+from hdrmx.symmetry.groups import lattice_groups
 
 Cell = tuple[float, float, float, float, float, float]
 WAVELENGTH_A = 1.0
@@ -39,17 +45,19 @@ def measured(
     seed: int = 1,
     mate: str | None = None,
     mixed: float = 0.0,
+    crystal_seed: int | None = None,
 ) -> Case:
     """Wilson's intensities with a B of 15 A^2, errors of counting + 5 %, a scale that drifts by 15 %.
 
     `signal` is I/sigma of a mean reflection at low resolution. The axis is z and the beam travels along x. Of each
-    intensity the share `mixed` is that of its `mate` (such as "k,h,-l"), as in a twin.
+    intensity the share `mixed` is that of its `mate` (such as "k,h,-l"), as in a twin. Scans of the same
+    `crystal_seed` are of crystals of the same structure, each in an orientation of its own.
     """
     rng = np.random.default_rng(seed)
     group, unit = gemmi.SpaceGroup(name), gemmi.UnitCell(*cell)
     hkl = _all_indices(group, unit, d_min)
     found = group_equivalents(hkl, group)
-    normal = rng.normal(size=(len(found), 2)) ** 2
+    normal = (rng.normal(size=(len(found), 2)) if crystal_seed is None else _by_index(found.hkl, crystal_seed)) ** 2
     s2 = np.asarray(unit.calculate_1_d2_array(found.hkl))
     true = np.where(found.is_centric, normal[:, 0], normal.sum(axis=1) / 2) * found.epsilon * np.exp(-15 * s2 / 2)
     true[np.asarray(group.operations().systematic_absences(found.hkl), bool)] = 0
@@ -67,6 +75,35 @@ def measured(
     table["sigma"], table["frame"] = sigma * scale, np.degrees(phi) / WIDTH_DEG
     scan = Scan(0, round(wedge_deg / WIDTH_DEG), 0.0, float(np.radians(WIDTH_DEG)))
     return Case(table, Crystal(to_matrix(reduced)), scan, to_reduced)
+
+
+def _by_index(hkl: np.ndarray, seed: int) -> np.ndarray:
+    """(n, 2) normal numbers that hang on the index alone, whichever other indices there are."""
+    rows = [scrambled(packed(hkl), seed * 2 + i) >> np.uint64(11) for i in range(2)]
+    return ndtri((np.array(rows).T.astype(float) + 0.5) / 2.0**53)
+
+
+def as_sweep(case: Case, *, turned: bool = False, seed: int = 0, factor: float = 1.0) -> Sweep:
+    """The observations as integration leaves them; `turned`: on any of the bases that the lattice can't tell apart."""
+    A, hkl = np.asarray(case.crystal.A), case.table[["h", "k", "l"]].to_numpy(float)
+    if turned:
+        turns = lattice_groups(np.linalg.inv(A), 2.0)[-1].rotations
+        turn = turns[np.random.default_rng(seed).integers(len(turns))]
+        hkl, A = hkl @ turn, A @ np.linalg.inv(turn.T)
+    table = tables.empty(tables.INTEGRATED, len(hkl))
+    table[["h", "k", "l"]] = np.rint(hkl).astype(np.int32)
+    table["frame"] = table["frame_obs"] = case.table["frame"]
+    phi = np.radians(WIDTH_DEG) * case.table["frame"].to_numpy()
+    s = np.einsum("nij,nj->ni", Rotation.from_rotvec(phi[:, None] * (0, 0, 1)).as_matrix(), hkl @ A.T)
+    table[["s1_x", "s1_y", "s1_z"]] = s + np.array([1.0 / WAVELENGTH_A, 0, 0])
+    table["d"] = 1.0 / np.linalg.norm(s, axis=1)
+    table["partiality"] = table["lp"] = table["qe"] = 1.0
+    table["sum_value"] = table["prf_value"] = 60.0 * factor * case.table["intensity"]
+    table["sum_variance"] = table["prf_variance"] = (60.0 * factor * case.table["sigma"]) ** 2
+    table["flags"] = np.int32(flags.INTEGRATED_SUM | flags.INTEGRATED_PRF)
+    table["n_background"] = np.int32(100)
+    geometry = Geometry(Beam(WAVELENGTH_A, (1.0, 0.0, 0.0)), Detector(()), Goniometer((0.0, 0.0, 1.0)), case.scan)
+    return Sweep(table, geometry, Crystal(to_matrix(A)))
 
 
 def _with_mates(
