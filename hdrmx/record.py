@@ -186,6 +186,29 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a machine can do at best, measured by `hdrmx machine`; one core unless stated."""
+
+    machine: str = ""  # fingerprint
+    measured: str = ""  # ISO 8601, UTC
+    seconds: float | None = None  # that the measuring took
+    cores: int | None = None  # usable
+    working_set_bytes: dict[str, int] = field(default_factory=dict)  # "L1", "L2", "L3", "DRAM"
+    read_bytes_s: dict[str, float] = field(default_factory=dict)  # by working set, and "DRAM, all cores"
+    copy_bytes_s: dict[str, float] = field(default_factory=dict)  # bytes counted once
+    int_ops_s: float | None = None  # multiplications and additions of 32-bit integers
+    float_ops_s: float | None = None  # of 64-bit floats
+    decode_px_s: dict[str, float] = field(default_factory=dict)  # bitshuffle-LZ4, uint16, e.g. "frame, 1 counts/px"
+    decode_bits_px: dict[str, float] = field(default_factory=dict)  # of those frames, e.g. "1 counts/px"
+    decode_layout_px_s: float | None = None  # of a frame with next to no LZ4 sequences: the rest of the work
+    disk_read_bytes_s: float | None = None
+    cached_read_bytes_s: float | None = None
+    fault_ns: float | None = None  # of a page written to for the first time
+    spread: dict[str, float] = field(default_factory=dict)  # 1 - median / best of the rounds
+    doubts: tuple[Doubt, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """A run: what ran, on what, where; what it cost; what came out."""
 
@@ -203,6 +226,7 @@ class Record:
     run: Span = field(default_factory=lambda: Span(name="run"))
     timeline: Timeline | None = None
     sampling: Sampling | None = None
+    limits: Limits | None = None  # of the machine, where they were known
     doubts: tuple[Doubt, ...] = ()
     files: dict[str, str] = field(default_factory=dict)  # what lies beside the record, by kind
     pipeline: str = "hdrmx"  # or "dials", "xds", "fast_dp", "command", "function", or what the caller named it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,16 +11,12 @@ from hdrmx import __version__
 from hdrmx.cli.options import default_jobs
 from hdrmx.cli.progress import progress_bar
 from hdrmx.errors import InputError
+from hdrmx.io.cache import cache_folder
 from hdrmx.measure.machine import digest
 from hdrmx.measure.recorder import plain
 from hdrmx.params import Simulate
 
 NAME = "demo.nxs"
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/hdrmx`, or `~/.cache/hdrmx`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hdrmx"
 
 
 def demo_data(say: Callable[[str], object], settings: Simulate | None = None, cache: Path | None = None) -> Path:

@@ -42,6 +42,15 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "let hdrmx-profile run it, where it is installed",
     ),
     "inside_not_sampled": ("the Python inside {program} was not sampled ({reason})", "see docs/measure_programs.md"),
+    "limits_unknown": (
+        "what this machine could do at best is not known",
+        "run `hdrmx machine` once, then `hdrmx report`",
+    ),
+    "limits_unsteady": (
+        "limits differed between rounds by up to {spread:.0%} ({of})",
+        "stop what else runs here, then `hdrmx machine --again`",
+    ),
+    "limit_failed": ("the limit of {of} could not be measured ({reason})", "see `hdrmx machine --again`"),
     "report_failed": ("report.html is missing ({reason})", "run `hdrmx report` on the folder"),
     "no_thread_times": (
         "how long threads ran is told by the look of their stacks alone",
