@@ -209,6 +209,21 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counted:
+    """Exact costs by stage, from runs of their own; see docs/exact_costs.md. What was not counted is left out."""
+
+    settings: dict[str, str] = field(default_factory=dict)  # hash seed, threads, processor dispatch, images, tools
+    frames: int | None = None  # that these runs read
+    calls: dict[str, int] = field(default_factory=dict)  # of Python functions
+    functions: dict[str, dict[str, int]] = field(default_factory=dict)  # calls by function, the most called ones
+    instructions: dict[str, int] = field(default_factory=dict)
+    objects: dict[str, dict[str, int]] = field(default_factory=dict)  # instructions by shared library
+    allocated_bytes: dict[str, int] = field(default_factory=dict)  # in all, freed again or not
+    allocated_peak_bytes: dict[str, int] = field(default_factory=dict)  # held at once, above that at the beginning
+    seconds: dict[str, float] = field(default_factory=dict)  # that each kind of run took
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """A run: what ran, on what, where; what it cost; what came out."""
 
@@ -227,6 +242,7 @@ class Record:
     timeline: Timeline | None = None
     sampling: Sampling | None = None
     limits: Limits | None = None  # of the machine, where they were known
+    counted: Counted | None = None  # exact costs, where they were asked for
     doubts: tuple[Doubt, ...] = ()
     files: dict[str, str] = field(default_factory=dict)  # what lies beside the record, by kind
     pipeline: str = "hdrmx"  # or "dials", "xds", "fast_dp", "command", "function", or what the caller named it

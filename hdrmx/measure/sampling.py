@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from hdrmx.measure.stacks import KERNEL, LIBRARY, PYTHON, UNCLEAR, Call
 from hdrmx.measure.watch import INTERVAL_S, Watcher
-from hdrmx.record import Doubt, Span, ThreadLine, Timeline
+from hdrmx.record import COMPILE, Doubt, Span, ThreadLine, Timeline
 
 WAITING = "[waiting]"
 CROWDED = "[no processor free]"  # ready to run, but others had the processors
 IDLE = (WAITING, CROWDED)
 BETWEEN = "between stages"
+_COMPILING = "_DispatcherBase._compile_for_args"  # of numba
 BINS = 400  # of the timeline, at most
 _STANDING = ("threading.py", "queue.py", "selectors.py", "subprocess.py", "concurrent/futures/")  # where threads wait
 
@@ -88,10 +89,10 @@ class Sampler:
             n = bisect_right(starts, middle) - 1
             inside = n >= 0 and middle < starts[n] + spans[n].cost.wall_ns
             stage = spans[n].name if inside else BETWEEN
-            stack, thread = (
-                samples.stacks.stack(samples.stack[i], samples.base),
-                samples.thread_names[samples.thread[i]],
-            )
+            stack = samples.stacks.stack(samples.stack[i], samples.base)
+            thread = samples.thread_names[samples.thread[i]]
+            if any(call.name.endswith(_COMPILING) for call in stack.calls):
+                stage = COMPILE  # wherever it happened: it is counted in no stage
             ran = min(samples.cpu_ns[i], wall)
             if ran < 0:  # the kernel doesn't tell: by the look of it
                 ran = 0 if stack.calls and stack.calls[-1].file.startswith(_STANDING) else wall
@@ -109,6 +110,8 @@ class Sampler:
             stage["samples"] += piece.at not in IDLE
             name = {WAITING: "waiting", CROWDED: "crowded"}.get(piece.at, piece.at)
             stage[f"{name}_ns"] = stage.get(f"{name}_ns", 0) + piece.ns
+            if piece.thread != "main" and piece.at not in IDLE:
+                stage["workers_ns"] = stage.get("workers_ns", 0) + piece.ns
         first: dict[str, Span] = {}
         for span in run.children:
             if span.thread == run.thread:

@@ -156,27 +156,26 @@ def _is_library(path: str) -> bool:
 def _innermost(place: _Place) -> tuple[Call | None, str]:
     """The call without a Python frame that was in work there, if it can be told, and what kind of work it is."""
     code, at = place.code, place.at
-    own = LIBRARY if _is_library(code.co_filename) else PYTHON
     if at < 0:
-        return None, own
+        return None, PYTHON
     op = code.co_code[at]
     if op not in _MAY_STOP:
         return None, LIBRARY  # array arithmetic and the like
     if op not in _CALLS:
-        return None, own
+        return None, PYTHON
     called = _resolved(place, _source_of_call(code, at))
     if called is None:
         if len(place.kernels) == 1:  # in a local variable, the only one
             return _kernel_call(place.kernels[0]), KERNEL
-        return None, LIBRARY if own == LIBRARY else UNCLEAR
+        return None, LIBRARY if _is_library(code.co_filename) else UNCLEAR  # a library's Python mostly calls its C
     if _is_kernel(called):
         return _kernel_call(called), KERNEL
     if hasattr(called, "__code__"):
-        return None, own
+        return None, PYTHON
     module = str(getattr(called, "__module__", None) or type(called).__module__)
     name = str(getattr(called, "__qualname__", None) or getattr(called, "__name__", None) or "call")
     if module.partition(".")[0] in sys.stdlib_module_names or module == "builtins":
-        return None, own
+        return None, PYTHON
     return Call(f"{module}.{name}"), LIBRARY
 
 

@@ -12,7 +12,7 @@ from hdrmx.io.whole import write_whole
 from hdrmx.measure.sample_files import write_samples
 from hdrmx.measure.sampling import Sampler
 from hdrmx.record import Doubt, Record, Sampling
-from hdrmx.report.profile_page import PAGE_NAME, write_profile_page
+from hdrmx.report.profile_page import PAGE_NAME, with_limits, write_profile_page
 from hdrmx.report.trace import trace
 
 TRACE_NAME = "trace.json"
@@ -28,6 +28,7 @@ def write_profile(folder: Path, record: Record, sampler: Sampler | None = None, 
     sampler : stopped; None where the stack was not sampled
     origin_ns : perf_counter_ns at the beginning of `record.run`
     """
+    record = with_limits(record)
     if sampler is not None:
         with _doubt("sampling_failed") as failed:
             record = _with_samples(folder, record, sampler, origin_ns)

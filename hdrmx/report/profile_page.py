@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
 from hdrmx.io.records import FILE_NAME, read_record
 from hdrmx.io.whole import write_whole
-from hdrmx.record import Record, pipeline_ns, stages
+from hdrmx.measure.limits import cached_limits
+from hdrmx.record import Doubt, Record, pipeline_ns, stages
 from hdrmx.report.machine_words import fields_in_words
 from hdrmx.report.page import Section, Verdict, page, table
 from hdrmx.report.profile_flame import flame_section, functions_section
+from hdrmx.report.profile_limits import roof_section, what_if_section
 from hdrmx.report.profile_stages import counter_section, stage_section
 from hdrmx.report.profile_timeline import memory_section, timeline_section
 from hdrmx.report.terminal import described, value_text
@@ -41,6 +44,8 @@ def profile_page(record: Record, folded: str = "", where: str = "") -> str:
         memory_section(record),
         flame_section(record, folded),
         functions_section(folded),
+        roof_section(record),
+        what_if_section(record),
         counter_section(record),
         results_section(record),
         machine_section(record),
@@ -60,7 +65,7 @@ def write_profile_page(where: str | Path, path: str | Path | None = None) -> Pat
     InputError : there is no record, it is damaged, or the page can't be written
     """
     where = Path(where)
-    record, folder = read_record(where), where if where.is_dir() else where.parent
+    record, folder = with_limits(read_record(where)), where if where.is_dir() else where.parent
     folded = ""
     if name := record.files.get("folded"):
         try:
@@ -69,6 +74,13 @@ def write_profile_page(where: str | Path, path: str | Path | None = None) -> Pat
             folded = ""  # the page says that it isn't there
     text = profile_page(record, folded, str(folder))
     return write_whole(folder / PAGE_NAME if path is None else path, text.encode())
+
+
+def with_limits(record: Record) -> Record:
+    """With the limits of its machine, where they became known here after the run."""
+    known = record.limits or cached_limits(record.machine.fingerprint)
+    others = tuple(doubt for doubt in record.doubts if doubt.kind != "limits_unknown")
+    return replace(record, limits=known, doubts=others if known else (*others, Doubt(kind="limits_unknown")))
 
 
 def verdict(record: Record) -> Verdict:

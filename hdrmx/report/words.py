@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hdrmx.analysis.roof import roofs
 from hdrmx.record import Doubt, Record, Span, net_ns, pipeline_ns, stages
 
 # kind of doubt: (what it means, with its numbers; what to try)
@@ -62,6 +63,7 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "have `kernels.warm` prepare them",
     ),
 }
+LARGE = 0.15  # share of the pipeline's time from which it is told what binds a stage
 NEGLIGIBLE = 0.02  # a finding that is worth less than this share of the pipeline's time isn't told
 INVALIDATING = ("under_pressure", "stolen_time", "throttled")
 
@@ -88,12 +90,12 @@ class Finding:
 
 def findings(record: Record) -> list[Finding]:
     """All that is worth saying of a run, the worst first; at least where the time went."""
-    found = [*_stopped(record), *_doubted(record)]
+    found = [*_stopped(record), *_doubted(record), *_waiting(record)]
     for stage in stages(record.run):
-        found += [*_repeated_decoding(stage), *_waiting(stage, record), *_system_time(stage)]
+        found += [*_repeated_decoding(stage), *_system_time(stage)]
     found = [f for f in found if f.seconds > NEGLIGIBLE * pipeline_ns(record.run) / 1e9]
     found.sort(key=lambda f: -f.seconds)
-    return found + _largest(record)
+    return found + _largest(record) + _bound(record)
 
 
 def _stopped(record: Record) -> Iterator[Finding]:
@@ -122,17 +124,23 @@ def _repeated_decoding(stage: Span) -> Iterator[Finding]:
         yield Finding(f"{stage.name} decodes each frame {each:.2f} times; once would do.", lost)
 
 
-def _waiting(stage: Span, record: Record) -> Iterator[Finding]:
-    cpu, wall, threads = stage.cost.cpu_ns, stage.cost.wall_ns, record.threads or 1
-    if cpu is None or wall < 50_000_000:
-        return
-    busy = cpu / wall
-    if busy < 0.75 * threads:
-        disk = stage.cost.disk_read_bytes or 0
-        why = f"; {disk / 1e6:.0f} MB came from disk" if disk > 1e6 else ""
-        keeps = f"{threads} threads keep" if threads > 1 else "one thread keeps"
-        text = f"{stage.name} waits: {keeps} {busy:.2f} processors busy{why}."
-        yield Finding(text, (wall - cpu / threads) / 1e9)
+def _waiting(record: Record) -> Iterator[Finding]:
+    """Stages whose threads stood still, and what ran on one thread of several; neighbours' doing is left out."""
+    seen, threads = roofs(record), record.threads or 1
+    for roof in seen:
+        if roof.wall_s >= 0.05 and roof.idle is not None and roof.idle > 0.25 and roof.cpu_s is not None:
+            span = next(s for s in stages(record.run) if s.name == roof.stage)
+            disk = span.cost.disk_read_bytes or 0
+            why = f"; {disk / 1e6:.0f} MB came from disk" if disk > 1e6 else ""
+            keeps = f"{roof.threads} threads keep" if roof.threads > 1 else "one thread keeps"
+            busy = roof.cpu_s / max(roof.own_s, 1e-9)
+            yield Finding(f"{roof.stage} waits: {keeps} {busy:.2f} processors busy{why}.", roof.idle * roof.own_s)
+    alone = sorted((roof for roof in seen if roof.threads < threads), key=lambda roof: -roof.own_s)
+    seconds = sum(roof.own_s for roof in alone)
+    if alone and threads > 1:
+        names = ", ".join(roof.stage for roof in alone[:3])
+        text = f"{seconds:.2f} s run on one thread of {threads}, most of it in {names}."
+        yield Finding(text, seconds * (1 - 1 / threads))
 
 
 def _system_time(stage: Span) -> Iterator[Finding]:
@@ -157,3 +165,12 @@ def _largest(record: Record) -> list[Finding]:
         if pixels:
             rate += f" or {net_ns(top) / pixels:.3g} ns a pixel"
     return [Finding(f"{top.name} takes {share:.0%} of the pipeline's {whole / 1e9:.2f} s{rate}.", seconds)]
+
+
+def _bound(record: Record) -> list[Finding]:
+    """What the two largest stages are bound by, where the limits are known."""
+    if record.limits is None:
+        return []
+    seen = sorted((roof for roof in roofs(record) if roof.sentence), key=lambda roof: -roof.wall_s)
+    whole = pipeline_ns(record.run) / 1e9
+    return [Finding(roof.sentence, roof.wall_s) for roof in seen[:2] if roof.wall_s > LARGE * whole]

@@ -153,9 +153,9 @@ def test_show_takes_no_data(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_machine_prints_both_fingerprints(capsys: pytest.CaptureFixture[str]):
-    assert cli.run(cli.group, "hdrmx", ["machine"]) == 0
+    assert cli.run(cli.group, "hdrmx", ["machine", "--no-limits"]) == 0
     text = capsys.readouterr().out
-    assert cli.run(cli.group, "hdrmx", ["machine", "--json"]) == 0
+    assert cli.run(cli.group, "hdrmx", ["machine", "--no-limits", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert f"machine {found['machine']['fingerprint']}" in text
     assert f"software {found['software']['fingerprint']}" in text

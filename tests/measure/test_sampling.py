@@ -96,9 +96,9 @@ def test_the_tree_gets_sums_that_are_the_pieces(sampled: tuple[Sampler, int, Spa
     summed = sampler.summed(run, origin)
     pieces = list(sampler.pieces(run, origin))
     for stage in summed.children:
-        times = {name: ns for name, ns in stage.sampled.items() if name != "samples"}
+        times = {name: ns for name, ns in stage.sampled.items() if name not in ("samples", "workers_ns")}
         assert sum(times.values()) == sum(p.ns for p in pieces if p.stage == stage.name)
-    assert summed.children[0].sampled["kernels_ns"] > 0
+    assert summed.children[0].sampled["workers_ns"] >= summed.children[0].sampled["kernels_ns"] > 0
     assert "waiting_ns" in summed.children[1].sampled
 
 
@@ -130,8 +130,9 @@ def test_without_the_kernels_counts_the_look_of_the_stack_must_do(tmp_path: Path
 def test_long_runs_are_looked_at_less_often(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("hdrmx.measure.watch.FEW_TICKS", 3)
     with Sampler(interval_s=0.001) as sampler:
-        spin_here(0.05)
-    assert sampler.interval_ns() >= 4_000_000
+        while sampler.n_samples < 8:
+            spin_here(0.01)
+    assert sampler.interval_ns() >= 2_000_000
 
 
 def test_stops_when_the_code_raises():
