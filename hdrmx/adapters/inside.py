@@ -117,7 +117,7 @@ class Inside:
             with contextlib.suppress(InputError, OSError):
                 lines = path.read_text(errors="replace").splitlines()
                 for calls, weight in parse_folded(lines, path, unit).items():
-                    key = tuple(short(call) for call in calls if _CALL.match(call) and _MACHINERY not in call)
+                    key = tuple(short(call) for call in calls if is_call(call))
                     found[key] = found.get(key, 0) + weight
         self._clean()
         return found, "" if found else why or "the program ended before the first sample"
@@ -141,6 +141,11 @@ class Inside:
         shutil.copyfile(_HOOK, self._hooks / "sitecustomize.py")
         if package is not None:
             (self._hooks / "pyinstrument").symlink_to(package, target_is_directory=True)
+
+
+def is_call(level: str) -> bool:
+    """Whether a level of a stack is a function of the program, and not a process or the import machinery."""
+    return _CALL.match(level) is not None and _MACHINERY not in level
 
 
 def short(call: str) -> str:

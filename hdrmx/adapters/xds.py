@@ -1,17 +1,22 @@
-"""XDS as a pipeline: an XDS.INP is run job by job, each a stage; where XDS has worked already its logs are read."""
+"""XDS as a pipeline: it is run job by job, each a stage; where it has worked already its logs are read."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from hdrmx.adapters.foreign import Facts, ForeignRun
 from hdrmx.adapters.from_logs import record_from, xds_data, xds_spans
+from hdrmx.adapters.xds_inp import xds_inp
 from hdrmx.adapters.xds_logs import JOBS, JobLog, read_jobs, version
 from hdrmx.errors import InputError, NotMeasured
+from hdrmx.io.identity import identify
+from hdrmx.io.open import open_source
 from hdrmx.io.whole import prepare_folder
 from hdrmx.measure.stopping import terminate_as_interrupt
 from hdrmx.record import Record
@@ -20,17 +25,30 @@ from hdrmx.report.profile_files import write_profile
 OPTION = "--pipeline xds"
 PROGRAMS = ("xds_par", "xds")  # the first that is there
 _PATHS = ("NAME_TEMPLATE_OF_DATA_FRAMES", "REFERENCE_DATA_SET", "LIB", "X-GEO_CORR", "Y-GEO_CORR")
-_WANTED = "give an XDS.INP to run, or a folder with .LP files to read"
+_WANTED = "give an XDS.INP or a data set to run, or a folder with .LP files to read"
 
 
-def profile_xds(data: Path, folder: Path, jobs: int | None = None, say: Callable[[str], None] = print) -> Record:
-    """Run XDS on an XDS.INP, or read what it left in a folder, and write the record into another folder.
+@dataclass(frozen=True)
+class XdsOptions:
+    """How to run XDS. All but `jobs` count only where an XDS.INP has to be written; `lines` are more of its lines."""
+
+    jobs: int | None = None
+    images: range | None = None
+    space_group: str | None = None
+    cell: str | None = None
+    lines: tuple[str, ...] = ()
+
+
+def profile_xds(
+    data: str | Path, folder: Path, options: XdsOptions = XdsOptions(), say: Callable[[str], None] = print
+) -> Record:
+    """Run XDS, or read what it left in a folder, and write the record into another folder.
 
     Parameters
     ----------
-    data : an XDS.INP; or a folder with .LP files, or else with an XDS.INP
+    data : an XDS.INP; a folder with .LP files, or else with an XDS.INP; or a data set that we can read
     folder : where XDS works and the record goes
-    jobs : processors that it may use; None: as the XDS.INP says
+    options : `jobs`: processors that it may use; None: as the XDS.INP says
 
     Raises
     ------
@@ -38,16 +56,36 @@ def profile_xds(data: Path, folder: Path, jobs: int | None = None, say: Callable
     NotMeasured : a job failed; the record has what was measured until then
     KeyboardInterrupt : after the running job was ended and the record written
     """
-    logs = read_jobs(data) if data.is_dir() else []
+    path = Path(data)
+    logs = read_jobs(path) if path.is_dir() else []
     if logs:
         prepare_folder(folder)
-        return write_profile(folder, record_from("xds", data, logs, xds_spans(logs)))
-    settings = data / "XDS.INP" if data.is_dir() else data
-    if not settings.is_file() or settings.suffix.upper() != ".INP":
-        raise InputError(data, "no XDS.INP and no .LP file there", _WANTED)
+        return write_profile(folder, record_from("xds", path, logs, xds_spans(logs)))
+    settings = path / "XDS.INP" if path.is_dir() else path
+    has_settings = settings.is_file() and settings.suffix.upper() == ".INP"
+    if path.is_dir() and not has_settings and not list(path.glob("*.cbf*")):
+        raise InputError(data, "no XDS.INP, no .LP file and no image there", _WANTED)
     program = find_xds()
-    prepare_folder(folder)
-    return _Run(settings, folder, jobs, say).all_jobs(program)
+    if has_settings:
+        run = _Run(folder, options.jobs, say, settings.name)
+        prepare_folder(folder)
+        run.keywords = _keywords(settings, folder, options.jobs)
+        return run.all_jobs(program)
+    with contextlib.closing(open_source(data, options.images)) as source:
+        run = _Run(folder, options.jobs, say, "written by hdrmx")
+        run.run.data = identify(source)
+        text = xds_inp(
+            source,
+            folder,
+            images=options.images,
+            space_group=options.space_group,
+            cell=options.cell,
+            extra=options.lines,
+        )
+    written = prepare_folder(folder) / "XDS.INP"
+    written.write_text(text)
+    run.keywords = _keywords(written, folder, options.jobs)
+    return run.all_jobs(program)
 
 
 def find_xds() -> str:
@@ -59,11 +97,10 @@ def find_xds() -> str:
 
 
 class _Run:
-    def __init__(self, settings: Path, folder: Path, jobs: int | None, say: Callable[[str], None]) -> None:
-        self.folder, self.say = folder, say
-        self.keywords = _keywords(settings, folder, jobs)
+    def __init__(self, folder: Path, jobs: int | None, say: Callable[[str], None], settings: str) -> None:
+        self.folder, self.say, self.keywords = folder, say, ""
         self.run = ForeignRun("xds", threads=jobs)
-        self.run.params = {"settings": settings.name}
+        self.run.params = {"settings": settings}
 
     def all_jobs(self, program: str) -> Record:
         status, reason = "complete", ""
@@ -73,7 +110,7 @@ class _Run:
                 status, reason = self._job(program, job)
                 if status != "complete":
                     break
-        self.run.data = xds_data(read_jobs(self.folder))
+        self.run.data = self.run.data or xds_data(read_jobs(self.folder))
         record = write_profile(self.folder, self.run.record(status))
         note = f"what was measured until then: hdrmx profile --show {self.folder}"
         if status == "interrupted":

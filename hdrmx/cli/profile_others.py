@@ -206,9 +206,11 @@ def _run(name: str, data: str, folder: Path, others: Others, request: Request, o
         )
         return profile_dials([data], folder, options, say)
     if name == "xds":
-        from hdrmx.adapters.xds import profile_xds
+        from hdrmx.adapters.xds import XdsOptions, profile_xds
 
-        return profile_xds(Path(data), folder, request.jobs, say)
+        lines = tuple(argument for stage, argument in others.arguments if stage == "xds")
+        settings = XdsOptions(request.jobs, request.images, request.space_group, request.cell, lines)
+        return profile_xds(data, folder, settings, say)
     from hdrmx.adapters.fast_dp import profile_fast_dp
 
     return profile_fast_dp(Path(data), folder, request.jobs or default_jobs(), others.arguments, sampler, say)

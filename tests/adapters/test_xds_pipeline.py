@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hdrmx import cli
-from hdrmx.adapters.xds import profile_xds
+from hdrmx.adapters.source import identity_of
+from hdrmx.adapters.xds import XdsOptions, profile_xds
+from hdrmx.adapters.xds_inp import xds_inp
 from hdrmx.adapters.xds_logs import JOBS, JobLog, version
 from hdrmx.errors import InputError, NotMeasured
 from hdrmx.io.records import read_record
@@ -92,13 +97,13 @@ def test_a_real_folder(shared_data: Path, tmp_path: Path, capsys: pytest.Capture
     assert record.software.packages == {"xds": "Jun 30, 2024 (20241002)"}
     assert (record.data.n_frames, record.data.shape, record.data.identity) == (399, (512, 512), "")
     assert record.machine.fingerprint == ""
-    assert [d.kind for d in record.doubts] == ["times_from_log"]
+    assert "times_from_log" in [d.kind for d in record.doubts]
 
 
 def test_each_job_is_a_stage(settings: Path, tmp_path: Path):
     out = tmp_path / "out"
     said: list[str] = []
-    record = profile_xds(settings, out, jobs=2, say=said.append)
+    record = profile_xds(settings, out, XdsOptions(jobs=2), said.append)
     assert [s.name for s in stages(record.run)] == [job.lower() for job in JOBS] == said
     assert record.status == "complete"
     assert stages(record.run)[2].counts == {"spots": 791}
@@ -137,7 +142,7 @@ def test_without_xds_one_line_says_what_to_do(settings: Path, tmp_path: Path, mo
 
 
 def test_a_folder_without_anything_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match=r"no XDS\.INP and no \.LP file"):
+    with pytest.raises(InputError, match=r"no XDS\.INP, no \.LP file"):
         profile_xds(tmp_path, tmp_path / "out")
 
 
@@ -154,3 +159,46 @@ def test_times_of_several_tasks_are_added():
     assert (log.wall_s, log.cpu_s, log.error) == (3.4, 20.0, None)
     assert version("nothing") is None
     assert JobLog("INIT", " !!! ERROR !!! CANNOT READ XDS.INP\n").error == "CANNOT READ XDS.INP"
+
+
+def keywords(text: str) -> dict[str, list[float]]:
+    """The numbers behind each keyword."""
+    found = {}
+    for match in re.finditer(r"(\S+)=((?: -?\d[\d.e+-]*)+)", text):
+        found[match[1]] = [float(x) for x in match[2].split()]
+    return found
+
+
+def test_the_geometry_of_an_xds_inp_is_ours(tmp_path: Path):
+    """Any pixel and the rotation axis lie where XDS would see them."""
+    from hdrmx.io.open import open_source
+    from hdrmx.params import Simulate
+    from hdrmx.simulate.run import simulate
+
+    data = simulate(Simulate(detector="tiny", frames=6, width_deg=0.5), tmp_path / "tiny.nxs").data
+    with contextlib.closing(open_source(data)) as source:
+        text = xds_inp(source, tmp_path / "x", images=range(1, 4), space_group="P 21 21 21", cell="30,40,50,90,90,90")
+        panel, beam = source.geometry.detector.panels[0], source.geometry.beam
+        axis = source.geometry.goniometer.lab_axis
+    found = keywords(text)
+    x, y = (np.array(found[f"DIRECTION_OF_DETECTOR_{name}-AXIS"]) for name in "XY")
+    (orgx,), (orgy,), (qx,), (qy,) = found["ORGX"], found["ORGY"], found["QX"], found["QY"]
+    for slow, fast in ((0, 0), (10.5, 3.25), panel.shape):
+        theirs = (fast + 0.5 - orgx) * qx * x + (slow + 0.5 - orgy) * qy * y
+        theirs = theirs + found["DETECTOR_DISTANCE"][0] * np.cross(x, y)
+        np.testing.assert_allclose(theirs, panel.lab_mm(slow, fast), atol=1e-4)
+    np.testing.assert_allclose(found["ROTATION_AXIS"], axis, atol=1e-7)
+    np.testing.assert_allclose(found["INCIDENT_BEAM_DIRECTION"], beam.direction, atol=1e-7)
+    assert found["DATA_RANGE"] == [2, 4]
+    assert found["OSCILLATION_RANGE"] == [0.5]
+    assert (found["SPACE_GROUP_NUMBER"], found["UNIT_CELL_CONSTANTS"]) == ([19], [30, 40, 50, 90, 90, 90])
+    assert "NAME_TEMPLATE_OF_DATA_FRAMES= ../tiny.nxs" in text
+
+
+def test_a_data_set_is_run_with_an_xds_inp_of_ours(settings: Path, small_set: Path, tmp_path: Path):
+    """Stand-in for XDS; the identity of the data is the one that our own runs have."""
+    out = tmp_path / "out"
+    record = profile_xds(str(small_set), out, XdsOptions(lines=("LIB=/a/plugin.so",)), lambda text: None)
+    assert record.status == "complete"
+    assert record.data.identity == identity_of(str(small_set)).identity
+    assert "LIB=/a/plugin.so" in (out / "CORRECT.seen").read_text()
