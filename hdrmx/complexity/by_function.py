@@ -37,6 +37,7 @@ class Work:
     received: int = 0  # calls from elsewhere
     calls: int = 0  # calls it got, by itself too, and calls it made
     own_s: list[float] = field(default_factory=list)  # a value a repeat
+    called: dict[Key, int] = field(default_factory=dict)  # calls made within the looked-at code
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class FunctionCost:
     inherited: Fitted | None  # calls from elsewhere
     made: Fitted | None  # calls got and made
     own: Fitted | None  # time
+    called: dict[Key, int]  # calls made within the looked-at code, at the largest size
 
     @property
     def exponent(self) -> float | None:
@@ -107,6 +109,7 @@ def _cost(key: Key, works: dict[int, Work], own: dict[int, float], share: float)
         inherited=_fitted({n: [v] for n, v in received.items()}, exact=True) if counted else None,
         made=_fitted({n: [v] for n, v in calls.items()}, exact=True) if counted else None,
         own=_fitted({n: w.own_s for n, w in works.items()}, exact=False) if share >= _LEAST_SHARE else None,
+        called=works[max(works)].called,
     )
 
 
@@ -131,6 +134,9 @@ def _works(entries: Sequence[Any], home: Path | None) -> dict[Key, Work]:
             below = [(_key(c[0]), c) for c in called]
             taken = sum(c[3] if k in clean else c[2] for k, c in below if k not in outer)
             works[key] = Work(calls=n_calls + sum(c[1] for _, c in below), own_s=[own_s + taken])
+            for k, c in below:
+                if k in outer and k != key:
+                    works[key].called[k] = works[key].called.get(k, 0) + c[1]
     for raw, n_calls, _, called in entries:
         key = _key(raw)
         if key in works:

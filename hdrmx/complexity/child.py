@@ -26,7 +26,7 @@ from typing import Any
 
 _SHORTEST_S = 2e-4  # shorter calls are repeated until they take this long together
 _IO = ("rchar", "wchar", "syscr", "syscw")
-_WHOLE_ROUNDS, _PATIENCE = 3, 2.0  # so many repeats are made of each size, though it takes so much longer
+_WHOLE_ROUNDS, _PATIENCE = 3, 1.5  # so many repeats are made of each size, though it takes so much longer
 _DEPTH = 12  # calls kept with each allocation, to find whose it is below a library
 _LIBRARIES = (os.path.dirname(os.__file__) + os.sep, "site-packages", "dist-packages")
 _WARM_UP = 8  # the adaptive interpreter specialises what has run this often
@@ -42,6 +42,7 @@ class Work:
         self.function: Callable[[Any], Any] = find(module, name)
         setup_name = "setup_" + name.rpartition(".")[2]
         self.setup: Callable[[int], Any] | None = getattr(module, setup_name, None)
+        self.setup_s = 0.0  # spent on setup so far, which isn't counted
 
     @property
     def counters(self) -> dict[str, int]:
@@ -49,7 +50,12 @@ class Work:
         return getattr(sys.modules.get("hdrmx.complexity.counters"), "COUNTS", {})
 
     def argument(self, n: int) -> Any:
-        return n if self.setup is None else self.setup(n)
+        if self.setup is None:
+            return n
+        start = time.perf_counter()
+        made = self.setup(n)
+        self.setup_s += time.perf_counter() - start
+        return made
 
 
 def load(where: str) -> Any:
@@ -126,16 +132,16 @@ def _probe(work: Work, request: dict[str, Any], write: Callable[..., None]) -> N
         n *= 2
 
 
-def _schedule(request: dict[str, Any]) -> Iterator[tuple[int, int]]:
+def _schedule(work: Work, request: dict[str, Any]) -> Iterator[tuple[int, int]]:
     """(size, repeat), each round in an order of its own, until the time is over; the first rounds are whole."""
-    start = time.perf_counter()
+    start = time.perf_counter() - work.setup_s
     order = random.Random(1)
     for repeat in range(request["repeats"]):
         sizes = list(request["sizes"])
         order.shuffle(sizes)
         for n in sizes:
             patience = 1.0 if repeat >= _WHOLE_ROUNDS else _PATIENCE if repeat else float("inf")
-            if time.perf_counter() - start > patience * request["time_s"]:
+            if time.perf_counter() - work.setup_s - start > patience * request["time_s"]:
                 return
             yield n, repeat
 
@@ -143,7 +149,7 @@ def _schedule(request: dict[str, Any]) -> Iterator[tuple[int, int]]:
 def _time(work: Work, request: dict[str, Any], write: Callable[..., None]) -> None:
     _warm_up(work, min(request["sizes"]))
     number: dict[int, int] = {}
-    for n, _ in _schedule(request):
+    for n, _ in _schedule(work, request):
         argument = work.argument(n)
         again = number.get(n, 1)
         work.counters.clear()
@@ -171,7 +177,7 @@ def _calls(work: Work, request: dict[str, Any], write: Callable[..., None]) -> N
     import cProfile
 
     _warm_up(work, min(request["sizes"]))
-    for n, repeat in _schedule(request):
+    for n, repeat in _schedule(work, request):
         argument = work.argument(n)
         work.counters.clear()
         gc.collect()
@@ -284,7 +290,7 @@ def _spans(name: str) -> Iterator[tuple[int, int, str]]:
 def _memory(work: Work, request: dict[str, Any], write: Callable[..., None]) -> None:
     """The peak in one call; in another, which is watched, who holds it then."""
     _warm_up(work, min(request["sizes"]))
-    for n, _ in _schedule(dict(request, repeats=1)):
+    for n, _ in _schedule(work, dict(request, repeats=1)):
         argument = work.argument(n)
         gc.collect()
         tracemalloc.start()

@@ -47,6 +47,7 @@ class Plan:
     driver: str | None = None
     home: Path | None = None
     label: str | None = None
+    setup_s: float = 30.0  # patience with loading and setup, which aren't counted
 
     data: str | None = None  # for the pipeline and its stages; None: simulated
     gate: bool = False  # hold each stage of the pipeline to what it declares
@@ -118,9 +119,9 @@ class _Taken:
         self.target, self.plan, self.sizes, self.end = target, plan, list(sizes), end
 
     def samples(self, mode: str) -> list[dict[str, Any]]:
-        time_s = min(_SHARES[mode] * self.plan.budget_s, remaining(self.end))
+        time_s = _SHARES[mode] * self.plan.budget_s
         home = str(self.plan.home or home_of(self.target.name) or "")
-        request = {"sizes": self.sizes, "repeats": _REPEATS, "patience_s": 3 * self.plan.budget_s, "home": home}
+        request = {"sizes": self.sizes, "repeats": _REPEATS, "patience_s": self.plan.budget_s + self.plan.setup_s, "home": home}
         return run(self.target, mode, request, time_s)
 
     def instructions(self) -> list[dict[str, Any]]:

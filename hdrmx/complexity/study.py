@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from hdrmx.complexity.by_function import FunctionCost, Guilty
 from hdrmx.complexity.classify import (
     EXCEEDS,
@@ -15,6 +17,7 @@ from hdrmx.complexity.classify import (
     Fitted,
     fit,
     forecast_error,
+    predict,
     verdict,
 )
 from hdrmx.complexity.fit import make_series
@@ -23,6 +26,7 @@ from hdrmx.complexity.growth import Growth
 COUNTS, INSTRUCTIONS, TIME, MEMORY, IO = MEASURES = ("counts", "instructions", "time", "memory", "io")
 UNITS = {COUNTS: "calls", INSTRUCTIONS: "instructions", TIME: "s", MEMORY: "bytes", IO: "bytes"}
 NOISE = {INSTRUCTIONS: 0.003, MEMORY: 0.01, IO: 0.001}  # relative, of measures that hardly vary
+_BEYOND, _POINTS = 1024.0, 45  # how far forecasts go, in largest sizes, and at how many sizes
 _MEMORY_FLOOR = 64 * 1024  # bytes at the largest size, below which a growth of memory is none
 
 Values = Mapping[int, Sequence[float]]
@@ -109,7 +113,7 @@ def as_json(study: Study) -> dict[str, Any]:
         "measures": {name: _measure_json(m) for name, m in study.measures.items()},
         "guilty": [_guilty_json(g) for g in study.guilty],
         "breaches": [{"kind": b.kind, "name": b.name, "value": b.value, "limit": b.limit} for b in study.breaches],
-        "functions": [_function_json(f) for f in study.functions],
+        "functions": _functions_json(study.functions),
         "counters": {name: {str(n): v for n, v in by_size.items()} for name, by_size in study.counters.items()},
         "answers": {str(n): digest for n, digest in study.answers.items()},
         "parts": {name: as_json(part) for name, part in study.parts.items()},
@@ -140,7 +144,14 @@ def _measure_json(m: Measure) -> dict[str, Any]:
         "plausible": [str(g) for g in f.plausible],
         "not_identifiable_below": f.unclear_below,
         "fit": fit_json(f),
+        "forecast": _forecast_json(f),
     }
+
+
+def _forecast_json(f: Fitted) -> list[list[float]]:
+    """[n, value, low, high] from half the smallest size to far beyond the largest."""
+    first, last = max(float(f.series.n[0]) / 2.0, 1.0), f.series.largest * _BEYOND
+    return [[float(n), *predict(f, float(n))] for n in np.geomspace(first, last, _POINTS)]
 
 
 def fit_json(f: Fitted) -> dict[str, Any]:
@@ -164,6 +175,14 @@ def _guilty_json(g: Guilty) -> dict[str, Any]:
         "inherited_exponent": g.inherited_exponent,
         "share_at_largest": g.share_at_largest,
     }
+
+
+def _functions_json(functions: Sequence[FunctionCost]) -> list[dict[str, Any]]:
+    """Each with the functions that it calls, by their places in this list, and how often at the largest size."""
+    place = {f.key: i for i, f in enumerate(functions)}
+    return [
+        _function_json(f) | {"callees": [[place[k], n] for k, n in f.called.items() if k in place]} for f in functions
+    ]
 
 
 def _function_json(f: FunctionCost) -> dict[str, Any]:
