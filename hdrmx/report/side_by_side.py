@@ -286,15 +286,17 @@ def _answer(value: Any, digits: int, missing: str) -> str:
     return str(value)
 
 
-def side_by_side_section(records: Sequence[Record]) -> Section:
-    """The same as HTML, for a page that has other sections."""
+def side_by_side_section(records: Sequence[Record], *, with_doubts: bool = True) -> Section:
+    """The same as HTML, for a page that has other sections; `with_doubts`: unless the page says them elsewhere."""
     found = side_by_side(records)
     titles = {"wall s": "Wall time, s", "CPU s": "Processor time, s", "peak MB": "Peak memory, MB", "result": "Results"}
-    body = "".join(
-        table(["stage" if head[0] in titles and head[0] != "result" else "", *head[1:]], rows, caption=titles[head[0]])
+    drawn = [
+        table(["stage" if head[0] != "result" else "", *head[1:]], rows, caption=titles[head[0]])
         for head, rows in _tables(found, MISSING)
-    )
-    doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in found.doubts)
+    ]
+    pairs = ("".join(f"<div>{one}</div>" for one in drawn[i : i + 2]) for i in range(0, len(drawn), 2))
+    body = "".join(f'<div class="pair">{pair}</div>' for pair in pairs)
+    doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in found.doubts) if with_doubts else ""
     note = (
         f"<p class=note>A ratio is {escape(found.columns[0].name)} over the other: below 1 it took less. "
         "! marks a stage that failed.</p>"
@@ -315,7 +317,7 @@ def write_page(folder: Path, records: Sequence[Record], folders: Sequence[Path])
     data = next((Path(r.data.name).name for r in records if r.data and r.data.name), "")
     state = "look" if found.doubts else "good"
     verdict = Verdict(state, [*_said(found), *found.doubts[:1]], found.doubts[1:])
-    text = page(f"{names}, side by side", data, verdict, [side_by_side_section(records), pages])
+    text = page(f"{names}, side by side", data, verdict, [side_by_side_section(records, with_doubts=False), pages])
     return write_whole(folder / PAGE_NAME, text.encode())
 
 
@@ -329,7 +331,7 @@ def _said(found: SideBySide) -> Iterator[str]:
             if share is None:
                 continue
             said = f"{first.name} took {mine / 1e9:.3g} s of {what}, {other.name} {theirs / 1e9:.3g} s"
-            yield said + (f": {share:.3g} of it." if other.is_comparable else ".")
+            yield said + (f" (ratio {share:.3g})." if other.is_comparable else ".")
             break
 
 
