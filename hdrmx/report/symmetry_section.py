@@ -72,13 +72,12 @@ def _groups(told: dict[str, Any]) -> str:
             g["laue"],
             g["space_group"] + (" (chosen)" if g["chosen"] else ""),
             number(g["probability"], 3),
-            number(g["cc_in"], 3),
-            number(g["cc_out"], 3),
+            f"{number(g['cc_in'], 3)} / {number(g['cc_out'], 3)}",
             number(g["misfit_deg"], 2),
         )
         for g in groups
     ]
-    head = ("Laue class", "group", "probability", "CC in", "CC out", "misfit, °")
+    head = ("Laue class", "group", "probability", "CC in / out", "misfit, °")
     marked = [i for i, g in enumerate(groups) if g["chosen"]]
     rest = len(told["groups"]) - len(groups)
     more = f" The {rest} least likely are not shown." if rest else ""
