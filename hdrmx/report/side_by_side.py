@@ -294,8 +294,8 @@ def side_by_side_section(records: Sequence[Record], *, with_doubts: bool = True)
         table(["stage" if head[0] != "result" else "", *head[1:]], rows, caption=titles[head[0]])
         for head, rows in _tables(found, MISSING)
     ]
-    pairs = ("".join(f"<div>{one}</div>" for one in drawn[i : i + 2]) for i in range(0, len(drawn), 2))
-    body = "".join(f'<div class="pair">{pair}</div>' for pair in pairs)
+    times = "".join(f"<div>{one}</div>" for one in drawn[:2])  # beside each other where there is room
+    body = f'<div class="pair">{times}</div>' + "".join(drawn[2:])
     doubts = "".join(f"<li>{escape(doubt)}</li>" for doubt in found.doubts) if with_doubts else ""
     note = (
         f"<p class=note>A ratio is {escape(found.columns[0].name)} over the other: below 1 it took less. "
