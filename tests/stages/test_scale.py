@@ -20,10 +20,11 @@ from hdrmx.integration import flags
 from hdrmx.io.dials_models import read_expt
 from hdrmx.io.dials_pack import read_columns
 from hdrmx.merging.asu import group_equivalents
-from hdrmx.params import Scale
+from hdrmx.params import Merge, Scale
 from hdrmx.scaling import fit as fit_module
 from hdrmx.scaling.consistent import operators, reindexed
 from hdrmx.scaling.model import make_model
+from hdrmx.stages.merge import merge
 from hdrmx.stages.scale import Scaled, Sweep, scale
 
 RUGGED = Scale(absorption="high")
@@ -84,6 +85,22 @@ def test_planted_errors_come_back_in_the_exact_form(multiplicity: int) -> None:
         found.observations["intensity"] - planted.true[found.row] * _factor(found, planted)
     ) / found.observations.sigma
     assert pull.std() == pytest.approx(1.0, abs=0.04)
+
+
+def test_anomalous_slope_is_1_in_the_exact_form() -> None:
+    """Without anomalous signal, I(+) - I(-) has the spread its sigma claims; 1.98 by the form of DIALS."""
+    plan = Plan(n_unique=6000, multiplicity=2, a=1.3, mean=1000.0)
+    planted = plant(plan)
+    slopes = {}
+    for kind in ("exact", "dials"):
+        found = scale([planted.sweep], "P 21 21 21", Scale(error_model=kind, min_expected=1.0, absorption="off"))
+        merged = merge(found.observations, "P 21 21 21", plan.cell, Merge(shells=1)).table
+        both = merged[(merged["n_plus"] > 0) & (merged["n_minus"] > 0)]
+        sigma = np.hypot(both["sigma_plus"], both["sigma_minus"])
+        low, high = np.percentile((both["intensity_plus"] - both["intensity_minus"]) / sigma, [15.87, 84.13])
+        slopes[kind] = (high - low) / 2
+    assert slopes["exact"] == pytest.approx(1.0, abs=0.06)
+    assert slopes["dials"] > 1.8
 
 
 def _factor(found: Scaled, planted: Planted) -> float:
