@@ -6,6 +6,7 @@ The science code knows these few lines and no more. `unobserved` does nothing;
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol
@@ -19,6 +20,12 @@ class Span(Protocol):
 
     def answer(self, **answers: object) -> None:
         """Keep results by name (spots, cell, ...), so that speed is never read without them."""
+
+    def part(self, name: str) -> AbstractContextManager[object]:
+        """Bracket for work that comes by many times, in any thread: the sum of its times is kept."""
+
+
+Part = Callable[[str], AbstractContextManager[object]]  # `Span.part`
 
 
 class Around(Protocol):
@@ -38,8 +45,12 @@ class _Unobserved:
     def answer(self, **answers: object) -> None:
         return None
 
+    def part(self, name: str) -> _Unobserved:
+        return self
+
 
 _UNOBSERVED = _Unobserved()
+no_part: Part = _UNOBSERVED.part
 
 
 def unobserved(name: str) -> AbstractContextManager[Span]:

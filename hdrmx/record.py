@@ -13,6 +13,7 @@ from typing import Any
 
 SCHEMA = "hdrmx-record/1"
 STAGE, SETUP = "stage", "setup"  # kinds of span: the pipeline's own work; what comes before it
+PART = "part"  # kind of span: the sum over work that came by many times, of which only wall time is known
 COMPILE = "compile kernels"  # the set-up span in which kernels are compiled or loaded
 
 

@@ -15,7 +15,7 @@ from hdrmx.kernels import bitshuffle, byte_offset, lz4
 from hdrmx.kernels.bitshuffle import DEFAULT_BLOCK_BYTES, HEADER_BYTES
 from hdrmx.kernels.workspace import Events, Workspace, pack_valid
 
-__all__ = ["Events", "Workspace", "can_decode_events", "decode_dense", "decode_events", "pack_valid"]
+__all__ = ["Events", "Workspace", "can_decode_events", "decode_dense", "decode_events", "pack_valid", "payload_of"]
 
 _REASONS = {
     lz4.TRUNCATED: "ends within an LZ4 sequence",
@@ -33,13 +33,23 @@ def can_decode_events(frame: Frame) -> bool:
     return frame.codec is Codec.BSLZ4
 
 
-def decode_dense(frame: Frame, out: npt.NDArray, work: Workspace) -> int:
-    """Load a frame and unpack it into `out`.
+def payload_of(frame: Frame) -> npt.NDArray[np.uint8]:
+    """Load a frame's payload, as the kernels take it; BadFrame where it can't be had."""
+    payload = np.ascontiguousarray(frame.load(), np.uint8).reshape(-1)
+    if payload.flags.writeable:  # numba compiles again for the other kind
+        payload = payload[:]
+        payload.flags.writeable = False
+    return payload
+
+
+def decode_dense(frame: Frame, out: npt.NDArray, work: Workspace, payload: npt.NDArray[np.uint8] | None = None) -> int:
+    """Unpack a frame into `out`.
 
     Parameters
     ----------
     out : (slow, fast) of the frame's shape and dtype, C order, written over
     work : scratch memory of this thread, made for this shape and dtype
+    payload : of `payload_of`, where it has been loaded before
 
     Returns
     -------
@@ -53,7 +63,7 @@ def decode_dense(frame: Frame, out: npt.NDArray, work: Workspace) -> int:
     _check_buffers(frame, work)
     if out.shape != frame.shape or out.dtype != frame.dtype or not out.flags.c_contiguous:
         raise ValueError(f"out is {out.dtype} {out.shape}; the frame is {frame.dtype} {frame.shape}, in C order")
-    payload = _payload(frame)
+    payload = payload_of(frame) if payload is None else payload
     if frame.codec is Codec.BSLZ4:
         _dense_bslz4(frame, payload, out, work)
     elif frame.codec is Codec.LZ4:
@@ -65,14 +75,21 @@ def decode_dense(frame: Frame, out: npt.NDArray, work: Workspace) -> int:
     return payload.size
 
 
-def decode_events(frame: Frame, valid: npt.NDArray[np.uint8], events: Events, work: Workspace) -> int:
-    """Load a frame and unpack it into events: the valid pixels above zero.
+def decode_events(
+    frame: Frame,
+    valid: npt.NDArray[np.uint8],
+    events: Events,
+    work: Workspace,
+    payload: npt.NDArray[np.uint8] | None = None,
+) -> int:
+    """Unpack a frame into events: the valid pixels above zero.
 
     Parameters
     ----------
     valid : of `pack_valid`
     events : filled; made for this shape
     work : scratch memory of this thread, made for this shape and dtype
+    payload : of `payload_of`, where it has been loaded before
 
     Returns
     -------
@@ -87,20 +104,19 @@ def decode_events(frame: Frame, valid: npt.NDArray[np.uint8], events: Events, wo
     if events.n_pixels != work.n_pixels or valid.size < work.n_pixels // 8 + 8:
         raise ValueError(f"events or mask are not for frames of {frame.shape} px")
     events.finish(0)
+    payload = payload_of(frame) if payload is None else payload
     if frame.codec is Codec.BSLZ4:
-        payload = _payload(frame)
         block_bytes = _block_bytes(frame, payload, work)
         if block_bytes % (64 * work.dtype.itemsize) == 0:
             n = _events_bslz4(frame, payload, block_bytes, valid, events, work)
         else:
             _dense_bslz4(frame, payload, work.dense, work)
             n = _events_of(work.dense, valid, events)
-        n_bytes = payload.size
     else:
-        n_bytes = decode_dense(frame, work.dense, work)
+        decode_dense(frame, work.dense, work, payload)
         n = _events_of(work.dense, valid, events)
     events.finish(n)
-    return n_bytes
+    return payload.size
 
 
 def _check_buffers(frame: Frame, work: Workspace) -> None:
@@ -110,12 +126,6 @@ def _check_buffers(frame: Frame, work: Workspace) -> None:
 
 def _bad(frame: Frame, reason: str) -> BadFrame:
     return BadFrame(frame.where, frame.index, reason)
-
-
-def _payload(frame: Frame) -> npt.NDArray[np.uint8]:
-    payload = np.ascontiguousarray(frame.load(), np.uint8).reshape(-1)[:]
-    payload.flags.writeable = False  # always: numba compiles again for the other kind
-    return payload
 
 
 def _unsigned(pixels: npt.NDArray) -> npt.NDArray:

@@ -61,6 +61,7 @@ class Grouper:
         self._limits = (int(min_pixels), int(max_pixels))
         none = np.zeros(0, np.int64)
         self._state = _State(none, none, none, np.zeros((0, COLUMNS), np.int64), np.zeros(5, np.int64))
+        self._closing = np.empty((0, COLUMNS), np.int64)  # room for the rows that a frame closes
         self._keys = np.zeros(0, np.int64)  # of the frame before
         self._labels = np.zeros(0, np.int64)
         self._frame = -2
@@ -106,20 +107,20 @@ class Grouper:
             self._keys, self._labels = self._keys[:0], self._labels[:0]
         before = (self._keys, self._labels)
         self._keys, self._labels, self._frame = np.empty(n, np.int64), np.empty(n, np.int64), frame
-        pixels = (slow, fast, counts, first)
-        _make_keys(slow, fast, first, self._base, self._stride, self._keys)
-        _join(frame, *pixels, self._stride, self._keys, self._labels, *before, self._state)
-        return self._close(frame)
+        keys = (self._base, self._stride, self._keys, self._labels)
+        return self._sweep(frame, (slow, fast, counts, first), keys, before)
 
     def finish(self) -> npt.NDArray[np.int64]:
         """Close what is open."""
+        none = np.zeros(0, np.int32)
+        pixels = (none, none, self._keys[:0], np.zeros(len(self._base) + 1, np.int64))
         self._keys, self._labels = self._keys[:0], self._labels[:0]
-        return self._close(self._frame + 1)
+        keys = (self._base, self._stride, self._keys, self._labels)
+        return self._sweep(self._frame + 1, pixels, keys, (self._keys, self._labels))
 
-    def _close(self, frame: int) -> npt.NDArray[np.int64]:
-        out = np.empty((int(self._state.numbers[_OPEN]), COLUMNS), np.int64)
-        n = _close(frame, *self._limits, self._state, out)
-        return out[:n].copy() if n else out[:0]
+    def _sweep(self, frame: int, pixels: tuple, keys: tuple, before: tuple) -> npt.NDArray[np.int64]:
+        n = sweep(frame, pixels, keys, before, self._limits, self._state, self._closing)
+        return self._closing[:n].copy()
 
     def _make_room(self, n: int) -> None:
         """Let n spots be open at once."""
@@ -132,6 +133,25 @@ class Grouper:
             self._state.numbers[_FREE] += more
             rows = np.concatenate([self._state.rows, np.zeros((more, COLUMNS), np.int64)])
             self._state = _State(parent, opened, free, rows, self._state.numbers)
+            self._closing = np.empty_like(rows)
+
+
+@njit(cache=True, nogil=True)
+def sweep(frame, pixels, places, before, limits, state, out):
+    """Add a frame's pixels and close the spots without any in it; returns how many rows came into `out`.
+
+    pixels : slow, fast, counts, first, as for `Grouper.add`
+    places : of the panels: first key and stride of the rows; of the pixels, set here: keys and labels
+    before : keys and labels of the frame before, if it joins
+    limits : pixels of a spot that is wanted
+    """
+    slow, fast, counts, first = pixels
+    base, stride, keys, labels = places
+    keys_before, labels_before = before
+    least, most = limits
+    _make_keys(slow, fast, first, base, stride, keys)
+    _join(frame, slow, fast, counts, first, stride, keys, labels, keys_before, labels_before, state)
+    return _close(frame, least, most, state, out)
 
 
 @njit(cache=True, nogil=True)
@@ -145,7 +165,6 @@ def _make_keys(slow, fast, first, base, stride, keys):
 def _join(frame, slow, fast, counts, first, stride, keys, labels, keys_before, labels_before, state):
     """Label the pixels of a frame and add them to the rows of their spots.
 
-    keys, labels : (n,) of this frame, labels set here; keys_before, labels_before : of the frame before, if it joins
     Rows merged into others remain open, with another parent, until `_close`.
     """
     parent, opened, free, rows, numbers = state

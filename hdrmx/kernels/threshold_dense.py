@@ -52,10 +52,9 @@ def _even(n, about, unit):
     return (n + parts * unit - 1) // (parts * unit) * unit
 
 
-def tiles_of(rows: int, columns: int) -> npt.NDArray[np.bool_]:
-    """(down, across) False for each tile of so many rows and columns: not yet screened."""
-    height, width = _even.py_func(rows, TILE_ROWS, 1), _even.py_func(columns, TILE_COLUMNS, 64)
-    return np.zeros((-(-rows // height), -(-columns // width)), bool)
+def make_tiles(rows: int, columns: int) -> npt.NDArray[np.bool_]:
+    """(down, across) room for a flag of each tile of so many rows (or fewer) and columns."""
+    return np.zeros((2 * rows // TILE_ROWS + 2, 2 * columns // TILE_COLUMNS + 2), bool)
 
 
 @njit(cache=True, nogil=True)
@@ -70,7 +69,7 @@ def screen(frame, mask, place, test, bound, lanes, done, marked):
     place : `threshold_limits.Place`
     test : `threshold_limits.Test`
     bound, lanes : its `narrow` and lanes of uint16, or its `wide` and lanes of int32
-    done : of `tiles_of`, set here
+    done : of `make_tiles`, False for the tiles to be screened, set here
     marked : `bits.BitMap`, empty at first
     """
     height, columns = len(place.valid), place.columns

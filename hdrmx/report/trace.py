@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from hdrmx.record import Record, Span
+from hdrmx.record import PART, Record, Span
 
 
 def trace(record: Record) -> str:
@@ -15,6 +15,8 @@ def trace(record: Record) -> str:
     threads = sorted({span.thread for span in record.run.walk()})
     events += [_metadata("thread_name", t, f"thread {t}" if t else "pipeline") for t in threads]
     for span in record.run.walk():
+        if span.kind == PART:  # many moments, and not one stretch of time
+            continue
         events.append(_event(span))
         events += _memory(span)
     return json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}) + "\n"

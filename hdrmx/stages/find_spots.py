@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
 
@@ -14,10 +14,18 @@ import pandas as pd
 
 from hdrmx.errors import BadFrame, InputError
 from hdrmx.frames import Frame
-from hdrmx.kernels.decode import Events, Workspace, can_decode_events, decode_dense, decode_events, pack_valid
+from hdrmx.kernels.decode import (
+    Events,
+    Workspace,
+    can_decode_events,
+    decode_dense,
+    decode_events,
+    pack_valid,
+    payload_of,
+)
 from hdrmx.kernels.grouping import COLUMNS, Grouper
 from hdrmx.models import Detector, Geometry
-from hdrmx.observe import Around, unobserved
+from hdrmx.observe import Around, Part, no_part, unobserved
 from hdrmx.params import FindSpots
 from hdrmx.stages.in_order import in_order
 from hdrmx.stages.resolution_mask import resolution_mask
@@ -38,7 +46,8 @@ from hdrmx.stages.strong_pixels import (
 SPARSE_BITS_PER_PIXEL = {1: 1.1, 2: 1.1, 4: 1.6}
 MIN_PIXELS = {"pixel-array": 3}
 MIN_PIXELS_OTHERWISE = 6
-_AHEAD = 4  # frames in work for each thread: enough to keep them busy, few enough to keep memory flat
+_AHEAD = 4  # handfuls of frames in work for each thread: enough to keep them busy, few enough to keep memory flat
+_HANDFUL_PIXELS = 4 << 20  # a handful of frames, which a thread takes at once, has about so many pixels
 
 
 @dataclass(frozen=True)
@@ -115,17 +124,23 @@ def find_spots(
     looks: list[_Look] = []
     strong: list[tuple[int, StrongPixels]] = []
     bad: list[tuple[int, str]] = []
-    with around("strong_pixels"):
-        for frame, seen in in_order(detect, frames, threads, ahead=_AHEAD, name="find_spots"):
-            if isinstance(seen, BadFrame):
-                if not skip_bad_frames:
-                    raise seen
-                bad.append((frame.index, seen.reason))
-                continue
-            closed.append(grouper.add(frame.index, *seen.strong[:4]))
-            looks.append(seen.summary())
-            if params.keep_pixels:
-                strong.append((frame.index, seen.strong))
+    together = max(1, round(_HANDFUL_PIXELS / usable.size))
+    with around("strong_pixels") as span:
+        detect.part = span.part
+        try:
+            for frame, seen in in_order(detect, frames, threads, ahead=_AHEAD, name="find_spots", together=together):
+                if isinstance(seen, BadFrame):
+                    if not skip_bad_frames:
+                        raise seen
+                    bad.append((frame.index, seen.reason))
+                    continue
+                with span.part("group"):
+                    closed.append(grouper.add(frame.index, *seen.strong[:4]))
+                looks.append(seen.summary())
+                if params.keep_pixels:
+                    strong.append((frame.index, seen.strong))
+        finally:  # what was reached is told also where a frame or the user ends it
+            span.count(**_reached(looks, usable.size), bad_frames=len(bad))
         closed.append(grouper.finish())
     with around("spot_table"):
         rows = np.concatenate(closed)
@@ -133,7 +148,7 @@ def find_spots(
         spots = spot_table(rows[near])
         per_frame = _per_frame(looks, spots)
         pixels = spot_pixels(strong, rows[near], shapes, over_frames=over_frames) if params.keep_pixels else None
-    counts = _counts(detect, per_frame) | {
+    counts = _reached(looks, usable.size) | {
         "bad_frames": len(bad),
         "components": grouper.closed,
         "dropped_too_small": grouper.too_small,
@@ -173,6 +188,7 @@ class _StrongPixelFinder:
         self._usable, self._detector, self._params = usable, detector, params
         self._lock = threading.Lock()
         self._mine = threading.local()
+        self.part: Part = no_part  # bracket round reading, decoding and testing
         self.threshold: Threshold | None = None
         self._valid = np.zeros(0, np.uint8)
         n_pixels = sum(panel.shape[0] * panel.shape[1] for panel in detector.panels)
@@ -180,19 +196,23 @@ class _StrongPixelFinder:
         self._most = ceil(fraction * n_pixels) if fraction < 1 else n_pixels
 
     def __call__(self, frame: Frame) -> _Seen:
-        threshold = self._prepare(frame)
-        payload = frame.load()
-        loaded = replace(frame, load=lambda: payload)
+        threshold, part = self._prepare(frame), self.part
+        with part("read"):
+            payload = payload_of(frame)
         work, own, events = self._buffers(threshold)
         n_bytes, n_events = payload.size, -1
         if self._is_sparse(frame, threshold, payload.size):
-            decode_events(loaded, self._valid, events, work)
-            strong, n_events = strong_in_events(threshold, events, own), events.n
-        elif found := strong_in_chunk(threshold, frame, payload, work, own):
+            with part("decode"):
+                decode_events(frame, self._valid, events, work, payload)
+            with part("threshold"):
+                strong, n_events = strong_in_events(threshold, events, own), events.n
+        elif found := strong_in_chunk(threshold, frame, payload, work, own, part):
             strong = found
         else:
-            decode_dense(loaded, work.dense, work)
-            strong = strong_in_dense(threshold, work.dense, own)
+            with part("decode"):
+                decode_dense(frame, work.dense, work, payload)
+            with part("threshold"):
+                strong = strong_in_dense(threshold, work.dense, own)
         if len(strong.slow) > self._most:
             reason = f"{len(strong.slow)} strong pixels, more than the {self._most} that max_strong_fraction allows"
             raise BadFrame(frame.where, frame.index, reason)
@@ -207,18 +227,22 @@ class _StrongPixelFinder:
 
     def _prepare(self, frame: Frame) -> Threshold:
         """The test, made at the first frame, whose dtype it needs."""
-        with self._lock:
-            if self.threshold is None:
-                if frame.shape != self._usable.shape:
-                    what = f"frame {frame.index} has {frame.shape} px, the mask {self._usable.shape}"
-                    raise InputError(frame.where, what, "give a mask of the frames' shape")
-                args = (self._detector.panels, self._detector.trusted, self._params, frame.dtype)
-                self.threshold = make_threshold(self._usable, *args, self._detector.gain)
-                self._valid = pack_valid(self._usable)
-            if (frame.shape, frame.dtype) != (self.threshold.shape, self.threshold.dtype):
-                reason = f"{frame.dtype} {frame.shape} px; the first frame had {self.threshold.dtype}"
-                raise BadFrame(frame.where, frame.index, f"{reason} {self.threshold.shape} px")
-            return self.threshold
+        threshold = self.threshold
+        if threshold is None:
+            with self._lock:
+                threshold = self.threshold = self.threshold or self._threshold_for(frame)
+        if (frame.shape, frame.dtype) != (threshold.shape, threshold.dtype):
+            reason = f"{frame.dtype} {frame.shape} px; the first frame had {threshold.dtype}"
+            raise BadFrame(frame.where, frame.index, f"{reason} {threshold.shape} px")
+        return threshold
+
+    def _threshold_for(self, frame: Frame) -> Threshold:
+        if frame.shape != self._usable.shape:
+            what = f"frame {frame.index} has {frame.shape} px, the mask {self._usable.shape}"
+            raise InputError(frame.where, what, "give a mask of the frames' shape")
+        self._valid = pack_valid(self._usable)
+        args = (self._detector.panels, self._detector.trusted, self._params, frame.dtype)
+        return make_threshold(self._usable, *args, self._detector.gain)
 
     def _buffers(self, threshold: Threshold) -> tuple[Workspace, ThresholdWork, Events]:
         """This thread's."""
@@ -242,17 +266,19 @@ def _per_frame(looks: list[_Look], spots: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _counts(detect: _StrongPixelFinder, per_frame: pd.DataFrame) -> dict[str, int]:
-    n_pixels = 0 if detect.threshold is None else detect.threshold.mask.size
-    sparse = per_frame["sparse"]
+def _reached(looks: list[_Look], n_pixels: int) -> dict[str, int]:
+    """Exact amounts of work over the frames looked at."""
+    table = np.array(looks, np.int64).reshape(-1, len(_Look._fields))
+    _, strong_pixels, bytes_in, events, windows = (table[:, k] for k in range(table.shape[1]))
+    sparse = events >= 0
     return {
-        "frames": len(per_frame),
-        "decodes": len(per_frame),
-        "bytes_in": int(per_frame["bytes_in"].sum()),
-        "pixels": len(per_frame) * n_pixels,
-        "events": int(per_frame["events"][sparse].sum()),
+        "frames": len(table),
+        "decodes": len(table),
+        "bytes_in": int(bytes_in.sum()),
+        "pixels": len(table) * n_pixels,
+        "events": int(events[sparse].sum()),
         "sparse_frames": int(sparse.sum()),
         "dense_frames": int((~sparse).sum()),
-        "windows": int(per_frame["windows"].sum()),
-        "strong_pixels": int(per_frame["strong_pixels"].sum()),
+        "windows": int(windows.sum()),
+        "strong_pixels": int(strong_pixels.sum()),
     }

@@ -19,12 +19,12 @@ from hdrmx.errors import InputError
 from hdrmx.frames import Codec, Frame
 from hdrmx.kernels import bits
 from hdrmx.kernels.bitshuffle import DEFAULT_BLOCK_BYTES, HEADER_BYTES, bslz4_dense
-from hdrmx.kernels.threshold_dense import Lanes, make_lanes, screen, tiles_of
-from hdrmx.kernels.threshold_exact import Sums, dispersed, gather, make_sums, outstanding
-from hdrmx.kernels.threshold_limits import Limits, Place, Test, WIDER_px, limits_of, make_test
-from hdrmx.kernels.threshold_sparse import lay_out, mark_seeds, wipe
+from hdrmx.kernels.threshold_limits import Place, Test, WIDER_px, limits_of, make_test
+from hdrmx.kernels.threshold_search import Buffers, make_buffers, mark_events, mark_pixels, search_marked
+from hdrmx.kernels.threshold_sparse import wipe
 from hdrmx.kernels.workspace import Events, Workspace
 from hdrmx.models import Panel
+from hdrmx.observe import Part, no_part
 from hdrmx.params import FindSpots
 
 BAND_BYTES = 4 << 20  # pixels of a band, which stay in the third cache
@@ -112,21 +112,6 @@ def _place(panel: Panel, mask: npt.NDArray[np.bool_]) -> Place:
     return Place(mask.shape[1], top * mask.shape[1] + left, columns, valid, first, gaps)
 
 
-class Buffers(NamedTuple):
-    """For panels (or bands) of one shape."""
-
-    narrow: Lanes
-    wide: Lanes
-    sums: Sums
-    maps: tuple[bits.BitMap, ...]  # four
-
-
-def make_buffers(rows: int, columns: int, reach: int) -> Buffers:
-    """Buffers for at most that many rows."""
-    maps = tuple(bits.empty_map(rows, columns) for _ in range(4))
-    return Buffers(make_lanes(reach, np.uint16), make_lanes(reach, np.int32), make_sums(columns), maps)
-
-
 @dataclass
 class ThresholdWork:
     """Memory of one thread, each part made when it is first needed."""
@@ -179,15 +164,15 @@ def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWo
         wider = work.array("frame", frame.size, threshold.kernel_dtype)
         wider[:] = frame
         frame = wider
-    frame = frame.view(threshold.kernel_dtype)
+    frame, test = frame.view(threshold.kernel_dtype), threshold.test
     while True:
         n, windows, first = 0, 0, [0]
         for place in threshold.places:
             rows = len(place.valid)
             buffers = work.buffers(rows, place.columns)
-            _mark_dense(threshold, frame, threshold.mask, place, buffers)
-            windows += _test(threshold.test, frame, place, buffers)
-            n = gather(frame, place, buffers.maps[1], 0, rows, 0, buffers.sums, n, work.room)
+            mark_pixels(frame, threshold.mask, place, test, buffers)
+            n, tested = search_marked(frame, place, test, buffers.sums, buffers.maps, 0, rows, 0, n, work.room)
+            windows += tested
             first.append(n)
         if found := work.taken(n):
             return StrongPixels(*found, np.array(first), windows)
@@ -196,43 +181,44 @@ def strong_in_dense(threshold: Threshold, pixels: npt.NDArray, work: ThresholdWo
 def strong_in_events(threshold: Threshold, events: Events, work: ThresholdWork) -> StrongPixels:
     """Strong pixels of a frame given as events; the same as of the frame laid out in full."""
     test, laid = threshold.test, work.laid
-    given = (events.index, events.count, events.n)
+    given = (events.index, events.count, events.offset, events.n)
     seeds = work.array("seeds", events.index.size, np.int32)
-    sees = max(test.limits.reach, WIDER_px + 1)  # beyond marked pixels, in either window
     while True:
         n, windows, first = 0, 0, [0]
         for place in threshold.places:
             buffers = work.buffers(len(place.valid), place.columns)
-            marked, near = buffers.maps[0], buffers.maps[3]
-            mark_seeds(*given, place, test, seeds, marked)
-            _leave_what_matters(test.limits, place, buffers)
-            bits.dilate(marked, sees, place.valid, near)
-            lay_out(*given, events.offset, place, near, buffers.sums, laid)
-            windows += _test(test, laid, place, buffers)
-            n = gather(laid, place, buffers.maps[1], 0, len(place.valid), 0, buffers.sums, n, work.room)
-            wipe(place, near, buffers.sums, laid)
+            sums, maps = buffers.sums, buffers.maps
+            mark_events(*given, place, test, seeds, laid, sums, maps)
+            n, tested = search_marked(laid, place, test, sums, maps, 0, len(place.valid), 0, n, work.room)
+            wipe(place, maps[3], sums, laid)
+            windows += tested
             first.append(n)
         if found := work.taken(n):
             return StrongPixels(*found, np.array(first), windows)
 
 
 def strong_in_chunk(
-    threshold: Threshold, frame: Frame, payload: npt.NDArray[np.uint8], decoding: Workspace, work: ThresholdWork
+    threshold: Threshold,
+    frame: Frame,
+    payload: npt.NDArray[np.uint8],
+    decoding: Workspace,
+    work: ThresholdWork,
+    part: Part = no_part,
 ) -> StrongPixels | None:
     """Strong pixels of a bitshuffle-LZ4 frame, unpacked and searched in bands that stay in the cache.
 
     A band overlaps its neighbours by what the tests of a pixel can see, and keeps its own rows. None where that can't
     be done (another codec or type, several panels, blocks larger than a band) or the chunk is damaged: `decode_dense`
-    then does it, or says what is wrong.
+    then does it, or says what is wrong. `part` brackets decoding and testing.
     """
-    height, width = threshold.shape
+    (height, width), test = threshold.shape, threshold.test
     itemsize, kind = threshold.dtype.itemsize, threshold.kernel_dtype
     if frame.codec is not Codec.BSLZ4 or not threshold.is_one_panel or kind.itemsize != itemsize:
         return None
     block_bytes = _block_bytes(payload, height * width * itemsize, itemsize)
     if not 0 < block_bytes <= BAND_BYTES:
         return None
-    block, beyond = block_bytes // itemsize, margin(threshold.test.limits.reach)
+    block, beyond = block_bytes // itemsize, margin(test.limits.reach)
     rows = min(height, max(BAND_BYTES // (width * itemsize) - 2 * beyond, 2 * beyond))
     band = work.array("band", (rows + 2 * beyond) * width + block, kind)
     pixels = band.view(f"u{itemsize}")
@@ -250,14 +236,17 @@ def strong_in_chunk(
             if (missing := bottom * width - have) > 0:
                 more = min(-(-missing // block) * block, height * width - have)
                 target = pixels[have - base : have - base + more]
-                at, _ = bslz4_dense(payload, at, block_bytes, target, *scratch)
+                with part("decode"):
+                    at, _ = bslz4_dense(payload, at, block_bytes, target, *scratch)
                 if at < 0:
                     return None
                 have += more
-            part = Place(width, 0, width, whole.valid[top:bottom], whole.gap_first[top : bottom + 1], whole.gaps)
-            _mark_dense(threshold, band, threshold.mask[base:], part, buffers)
-            windows += _test(threshold.test, band, part, buffers)
-            n = gather(band, part, buffers.maps[1], first - top, last - top, top, buffers.sums, n, work.room)
+            place = Place(width, 0, width, whole.valid[top:bottom], whole.gap_first[top : bottom + 1], whole.gaps)
+            own = (first - top, last - top, top)
+            with part("threshold"):
+                mark_pixels(band, threshold.mask[base:], place, test, buffers)
+                n, tested = search_marked(band, place, test, buffers.sums, buffers.maps, *own, n, work.room)
+            windows += tested
         if found := work.taken(n):
             return StrongPixels(*found, np.array([0, n]), windows)
 
@@ -276,42 +265,6 @@ def _block_bytes(payload: npt.NDArray[np.uint8], n_bytes: int, itemsize: int) ->
         return 0
     block_bytes = int.from_bytes(payload[8:HEADER_BYTES].tobytes(), "big") or DEFAULT_BLOCK_BYTES
     return 0 if block_bytes % (8 * itemsize) else block_bytes
-
-
-def _mark_dense(
-    threshold: Threshold, frame: npt.NDArray, mask: npt.NDArray[np.bool_], place: Place, buffers: Buffers
-) -> None:
-    """Marks into map 0; uses map 1."""
-    test, marked = threshold.test, buffers.maps[0]
-    bits.clear(marked)
-    done = tiles_of(len(place.valid), place.columns)
-    if screen(frame, mask, place, test, test.narrow, buffers.narrow, done, marked):
-        screen(frame, mask, place, test, test.wide, buffers.wide, done, marked)
-    _leave_what_matters(test.limits, place, buffers)
-
-
-def _leave_what_matters(limits: Limits, place: Place, buffers: Buffers) -> None:
-    """Leave in map 0 the marked pixels whose window must be tested; uses map 1.
-
-    Only candidates in a whole neighbourhood of candidates matter to the extended test, and every
-    candidate is marked: so those marked pixels remain that belong to a whole neighbourhood of marked ones.
-    """
-    marked, core, *_ = buffers.maps
-    r = limits.reach - 1
-    if limits.extended and r > 0:
-        bits.erode(marked, len(place.valid), place.columns, r, core)
-        bits.dilate(core, r, place.valid, marked)
-
-
-def _test(test: Test, frame: npt.NDArray, place: Place, buffers: Buffers) -> int:
-    """Exact tests where map 0 says; strong pixels come into map 1, map 2 is used. Returns the windows tested."""
-    marked, found, other, _ = buffers.maps
-    bits.clear(other)
-    windows = dispersed(frame, place, test, marked, other, buffers.sums, found)
-    if test.limits.extended:
-        bits.erode(found, len(place.valid), place.columns, test.limits.reach - 1, other)
-        windows += outstanding(frame, place, test, other, marked, buffers.sums, found)
-    return windows
 
 
 def strong_map(threshold: Threshold, strong: StrongPixels) -> npt.NDArray[np.bool_]:

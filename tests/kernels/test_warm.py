@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from hdrmx.frames import Codec, Frame
-from hdrmx.kernels import bits, bitshuffle, grouping, threshold_dense, threshold_exact, threshold_sparse
+from hdrmx.kernels import (
+    bits,
+    bitshuffle,
+    grouping,
+    threshold_dense,
+    threshold_exact,
+    threshold_search,
+    threshold_sparse,
+)
 from hdrmx.kernels.decode import Workspace, decode_dense
 from hdrmx.kernels.encode import encode_bslz4
 from hdrmx.kernels.warm import SHAPE, _literal_bslz4, warm_up
@@ -14,7 +22,7 @@ from hdrmx.models import Beam, Detector, Geometry, Panel, Scan
 from hdrmx.params import FindSpots
 from hdrmx.stages.find_spots import find_spots
 
-MODULES = (bits, bitshuffle, grouping, threshold_dense, threshold_exact, threshold_sparse)
+MODULES = (bits, bitshuffle, grouping, threshold_dense, threshold_exact, threshold_search, threshold_sparse)
 
 
 def compiled() -> int:
