@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hdrmx.measure.process import SINCE_START
 from hdrmx.measure.recorder import Recorder, plain
 from hdrmx.models import Beam
-from hdrmx.observe import Around
+from hdrmx.observe import Around, no_part, unobserved
+from hdrmx.record import PART
 
 # A run as nested lists: a number is work of so many ns, a list is a bracket.
 runs = st.recursive(st.integers(0, 1000), lambda inner: st.lists(inner, max_size=4), max_leaves=12)
@@ -225,3 +226,48 @@ def test_plain_values(value, expected):
 def test_plain_of_a_dataclass():
     assert plain(Beam(1.0))["wavelength_A"] == 1.0
     assert set(plain(Beam(1.0))) == {f.name for f in dataclasses.fields(Beam)}
+
+
+def test_parts_add_up_by_thread():
+    meter = FakeMeter()
+    recorder = Recorder(meter)
+    with recorder("stage") as span:
+        for ns in (3, 4):
+            with span.part("decode"):
+                meter.work(ns)
+        reads = meter.reads
+
+        def elsewhere() -> None:
+            with span.part("decode"):
+                meter.work(10)
+            with pytest.raises(ZeroDivisionError), span.part("test"):
+                _ = 1 // (meter.work(20) or 0)
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(elsewhere).result()
+        assert meter.reads == reads  # two looks at the clock, and no more
+    (stage,) = recorder.finish().children
+    assert [(p.name, p.kind, p.thread, p.counts["times"], p.cost.wall_ns) for p in stage.children] == [
+        ("decode", PART, 0, 2, 7),
+        ("decode", PART, 1, 1, 10),
+        ("test", PART, 1, 1, 20),
+    ]
+    assert stage.exclusive_ns == 37 - 7
+
+
+def test_a_part_still_open_counts_what_was_done_before():
+    meter = FakeMeter()
+    recorder = Recorder(meter)
+    with recorder("stage") as span:
+        with span.part("decode"):
+            meter.work(5)
+        span.part("decode").__enter__()
+        meter.work(50)
+    ((part,),) = [stage.children for stage in recorder.finish().children]
+    assert (part.counts["times"], part.cost.wall_ns) == (1, 5)
+
+
+def test_unobserved_parts_do_nothing():
+    for part in (no_part, unobserved("stage").__enter__().part):
+        with part("decode"), part("decode"):
+            pass

@@ -12,8 +12,10 @@ from hdrmx import tables
 from hdrmx.errors import BadFrame, InputError
 from hdrmx.frames import Codec, Frame
 from hdrmx.kernels.encode import encode_bslz4
+from hdrmx.measure import Recorder
 from hdrmx.models import Beam, Detector, Geometry, Panel, Scan
 from hdrmx.params import FindSpots
+from hdrmx.record import PART
 from hdrmx.stages.find_spots import FoundSpots, find_spots
 from hdrmx.stages.resolution_mask import ice_rings, pixel_resolution_A, resolution_mask
 
@@ -173,6 +175,40 @@ def test_bad_frames_stop_or_are_left_out(threads):
     assert [index for index, _ in result.bad_frames] == [12]
     assert result.spots[["frame_min", "frame_max"]].to_numpy().tolist() == [[10, 12], [13, 15]]
     assert (result.counts["frames"], result.counts["bad_frames"]) == (4, 1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_counts_reached_outlive_a_frame_that_ends_the_run(threads):
+    stack = a_scan(n=9)
+    whole = found(stack[:5])
+    frames = packed(stack)
+    broken = frames[5].load()[:-5]
+    frames[5] = dataclasses.replace(frames[5], load=lambda: broken)
+    recorder = Recorder()
+    with pytest.raises(BadFrame), recorder("find_spots"):
+        find_spots(frames, np.ones(SHAPE, bool), geometry(), FindSpots(), threads=threads, around=recorder)
+    (stage,) = recorder.finish().children
+    for name in ("frames", "decodes", "pixels", "bytes_in", "events", "windows", "strong_pixels"):
+        assert stage.count(name) == whole.counts[name], name
+    assert stage.count("frames") == 5
+
+
+@pytest.mark.parametrize("kernel", ["dense", "sparse"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_parts_of_a_frame_are_timed_and_change_nothing(kernel, threads):
+    stack = a_scan()
+    recorder = Recorder()
+    watched = found(stack, FindSpots(kernel=kernel), threads=threads, around=recorder)
+    pd.testing.assert_frame_equal(watched.spots, found(stack, FindSpots(kernel=kernel)).spots, check_exact=True)
+    (strong, _) = recorder.finish().children
+    times, spent_ns = {}, 0
+    for part in strong.children:
+        assert part.kind == PART
+        times[part.name] = times.get(part.name, 0) + part.counts["times"]
+        spent_ns += part.cost.wall_ns
+        assert (part.thread == 0) == (threads == 1 or part.name == "group")
+    assert times == dict.fromkeys(("read", "decode", "threshold", "group"), len(stack))
+    assert 0 < spent_ns <= (threads + 1) * strong.cost.wall_ns
 
 
 def test_too_many_strong_pixels_make_a_bad_frame():
