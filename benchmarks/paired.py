@@ -89,5 +89,5 @@ def _busy_s() -> float | None:
 
 
 def _own_s(children: bool) -> float:
-    own = os.times()
-    return own.user + own.system + (own.children_user + own.children_system if children else 0.0)
+    ended = os.times()
+    return time.process_time() + (ended.children_user + ended.children_system if children else 0.0)
