@@ -79,12 +79,12 @@ def told(taken: list[Block], what: str) -> tuple[str, str]:
     return f"ratio {ratio:.4f} ({low:.4f} to {high:.4f})", verdict
 
 
-def compare(ways: dict[str, Callable[[], object]], minutes: float) -> tuple[list[Block], int]:
+def compare(ways: dict[str, Callable[[], object]], threads: int, minutes: float) -> tuple[list[Block], int]:
     """Undisturbed blocks, as many as a verdict takes, and how many there were in all."""
     taken: list[Block] = []
     end = time.perf_counter() + 60.0 * minutes
     for n, block in enumerate(blocks(ways), 1):
-        if block.is_undisturbed:
+        if block.is_undisturbed(threads):
             taken.append(block)
         clear = len(taken) >= FEWEST and len(taken) % 4 == 0 and told(taken, "wall")[1] != "cannot tell"
         if clear or time.perf_counter() > end:
@@ -108,7 +108,7 @@ def report(source: FrameSource, arguments: argparse.Namespace) -> None:
     spans = list(tree.walk())
     parts_n = sum(span.counts["times"] for span in spans if span.kind == PART)
     parts_ns, price_ns = parts_n * part_price_ns(), recorder.spent_ns
-    taken, n = compare(ways, arguments.minutes)
+    taken, n = compare(ways, arguments.jobs, arguments.minutes)
     compilation.stop()
     print(f"{len(source.indices)} frames, until {arguments.until}, {arguments.jobs} threads")
     n_spans = sum(span.kind != PART for span in spans)

@@ -1,8 +1,9 @@
 """Two ways of doing the same thing, compared on a machine that others use.
 
-A block holds each way twice, in the order A B B A or B A A B, so that a steady drift cancels. A block counts when other
-processes (and the hypervisor) took little of the processors during each of its four runs; that is read from
-/proc/stat, and doesn't depend on how long the runs took. Where /proc/stat isn't there every block counts.
+A block holds each way twice, in the order A B B A or B A A B, so that a steady drift cancels. A block counts when none
+of its four runs was disturbed, which is told without regard to how long they took: either other processes (and the
+hypervisor) took little of the processors meanwhile, by /proc/stat, or, for work in a single thread, the run had
+a processor all the time. Where /proc/stat isn't there every block counts.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Run:
     cpu: float
     foreign: float | None
 
-    @property
-    def is_undisturbed(self) -> bool:
-        return self.foreign is None or self.foreign <= MOST_FOREIGN
+    def is_undisturbed(self, threads: int) -> bool:
+        alone = self.foreign is None or self.foreign <= MOST_FOREIGN
+        return alone or (threads == 1 and self.cpu >= (1.0 - MOST_FOREIGN / 2) * self.wall)
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,8 @@ class Block:
 
     runs: Mapping[str, tuple[Run, Run]]
 
-    @property
-    def is_undisturbed(self) -> bool:
-        return all(run.is_undisturbed for pair in self.runs.values() for run in pair)
+    def is_undisturbed(self, threads: int) -> bool:
+        return all(run.is_undisturbed(threads) for pair in self.runs.values() for run in pair)
 
     def ratio(self, way: str, to: str, what: str) -> float:
         """Of the sums of both runs; `what` is wall or cpu."""

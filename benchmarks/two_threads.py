@@ -63,7 +63,7 @@ def measured(ways: dict[str, Callable[[], object]], minutes: float) -> tuple[lis
     end = time.perf_counter() + 60.0 * minutes
     for block in blocks(ways):
         every.append(block)
-        calm = [b for b in every if b.is_undisturbed]
+        calm = [b for b in every if b.is_undisturbed(2)]
         if len(calm) >= ENOUGH or time.perf_counter() > end:
             return every, calm
     raise AssertionError("blocks don't end")
