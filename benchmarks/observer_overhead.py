@@ -120,7 +120,9 @@ def report(source: FrameSource, arguments: argparse.Namespace) -> None:
         return
     for what in ("wall", "cpu"):
         seconds = [getattr(run, what) for block in taken for run in block.runs["unobserved"]]
-        print(f"{what:<4} {statistics.median(seconds):.3f} s unobserved, {told(taken, what)[0]}")
+        more, low, high = interval([1e3 * block.difference("observed", "unobserved", what) for block in taken])
+        print(f"{what:<4} {statistics.median(seconds):.3f} s unobserved, {told(taken, what)[0]}", end="")
+        print(f", {more:+.1f} ms ({low:+.1f} to {high:+.1f})")
     print(f"below 1 %: {told(taken, 'wall')[1]}")
 
 

@@ -45,8 +45,14 @@ class Block:
 
     def ratio(self, way: str, to: str, what: str) -> float:
         """Of the sums of both runs; `what` is wall or cpu."""
-        above, below = (sum(getattr(run, what) for run in self.runs[name]) for name in (way, to))
-        return above / below
+        return self._mean(way, what) / self._mean(to, what)
+
+    def difference(self, way: str, to: str, what: str) -> float:
+        """Of the means of both runs, s."""
+        return self._mean(way, what) - self._mean(to, what)
+
+    def _mean(self, way: str, what: str) -> float:
+        return sum(getattr(run, what) for run in self.runs[way]) / 2
 
 
 def timed(action: Callable[[], object], *, children: bool = False) -> Run:
