@@ -11,7 +11,6 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from hdrmx.frames import Codec, Frame, FrameSource
 from hdrmx.io.open import open_source
 from hdrmx.kernels.decode import Workspace, decode_dense
 from hdrmx.models import Geometry
-from hdrmx.observe import no_part
 from hdrmx.params import Params
 from hdrmx.pipeline import STAGES, Results, nothing_yet, process
 
@@ -87,9 +85,6 @@ class _Counting:
 
     def answer(self, **answers: object) -> None:
         return None
-
-    def part(self, name: str) -> AbstractContextManager[object]:
-        return no_part(name)
 
 
 @functools.cache
