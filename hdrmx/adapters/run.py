@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -24,8 +23,14 @@ from typing import IO
 from hdrmx.adapters.adoption import adopting
 from hdrmx.adapters.group import Group
 from hdrmx.adapters.tree import PROC, Process, children_of, descendants, io_counters, pss_bytes
+from hdrmx.errors import InputError
 from hdrmx.measure.stopping import later_interrupt
 from hdrmx.record import Cost, Doubt
+
+try:
+    import resource
+except ImportError:  # not a POSIX system
+    resource = None  # type: ignore[assignment]
 
 SHORTEST_S, LONGEST_S = 0.005, 0.1  # between two looks: in the beginning, and after 20 s
 MOST_SHARE = 0.005  # of one processor that looking may take
@@ -81,12 +86,15 @@ def run_measured(
     Raises
     ------
     OSError : the command can't be started
+    InputError : the system isn't one of the POSIX kind
 
     Notes
     -----
     Ctrl-C ends the command and all processes that it started, and gives a result with `interrupted`. Processes that are
     still running when the command has ended are left alone, and a doubt names them.
     """
+    if resource is None:
+        raise InputError("measuring a command", "needs a POSIX system", "run it on Linux or macOS")
     group = Group()
     before = set(children_of(os.getpid(), proc))
     own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
