@@ -14,7 +14,7 @@ from hdrmx.report.merge_section import resolution_words
 from hdrmx.report.page import MISSING, number, percent
 from hdrmx.report.processed import Processed
 from hdrmx.report.scale_section import slope
-from hdrmx.report.stage_results import MergingResult
+from hdrmx.report.stage_results import MergingResult, ScalingResult
 
 # From here on something is said, as in process_verdict.
 LOW_INTEGRATED = 0.9
@@ -28,6 +28,7 @@ FALL_OF_B_A2 = 5.0
 RISE_OF_RD = 1.3
 BAD_PART = 2.0  # Rmerge of a run of images, over the median
 PARTS = 40
+MOST_OF_A_KIND = 3
 TWINNED = 0.1
 BEYOND = 0.96  # of the resolution that CC1/2 supports
 SAME_PLACE_PX, SAME_PLACE = 3.0, 3  # outliers so near to one another, so many
@@ -135,10 +136,23 @@ def _of_scaling(run: Processed) -> Iterator[str]:
             f"σs are {how} by a factor of about {max(found, 1 / found):.1f} as the scatter of equivalents tells it, "
             f"and I/σ is wrong by as much: try {remedy}."
         )
+    yield from _first(_falls_of_b(scaling))
+
+
+def _first(doubts: Iterator[str]) -> Iterator[str]:
+    """Of many doubts of one kind, some."""
+    said = list(doubts)
+    yield from said[:MOST_OF_A_KIND]
+    if len(said) > MOST_OF_A_KIND:
+        yield f"So it is with {len(said) - MOST_OF_A_KIND} further sweeps: look at them, and compare without them."
+
+
+def _falls_of_b(scaling: ScalingResult) -> Iterator[str]:
+    many = scaling.frames["sweep"].nunique() > 1
     for number_of, rows in scaling.frames.groupby("sweep"):
         b = rows["b_A2"].to_numpy(float)
         if np.isfinite(b).all() and len(b) > 1 and b[0] - b[-1] > FALL_OF_B_A2:
-            of = f" of sweep {int(str(number_of)) + 1}" if scaling.frames["sweep"].nunique() > 1 else ""
+            of = f" of sweep {int(str(number_of)) + 1}" if many else ""
             yield (
                 f"B{of} falls by {b[0] - b[-1]:.1f} Å² along the scan, as radiation damage makes it: compare with "
                 "fewer images (--images)."
@@ -218,6 +232,10 @@ def _of_images(run: Processed, merging: MergingResult) -> Iterator[str]:
             f"Rmerge of {names} is more than twice the median: look at these images, and compare without them "
             "(--images)."
         )
+    yield from _first(_rises_of_rd(merging))
+
+
+def _rises_of_rd(merging: MergingResult) -> Iterator[str]:
     for sweep, drift in merging.told["drift"].items():
         r_d, n = np.array(drift["r_d"], float), np.array(drift["n_pairs"], float)
         quarter = max(len(r_d) // 4, 1)

@@ -24,6 +24,7 @@ from hdrmx.report.spot_section import image_section, spot_section
 from hdrmx.report.symmetry_section import symmetry_section
 
 FILE_NAME = "process.html"
+MOST_SWEEPS = 100  # that are listed
 
 
 def process_page(folder: str | Path) -> str:
@@ -79,7 +80,7 @@ def sweeps_section(run: Processed) -> Section | None:
     if len(sweeps) < 2:
         return None
     rows = []
-    for i, s in enumerate(sweeps):
+    for i, s in enumerate(sweeps[:MOST_SWEEPS]):
         index, refine, integrate = (s.get(stage, {}) for stage in ("index", "refine", "integrate"))
         cell = (refine or index).get("lattices", [{}])[0].get("cell", ())
         rmsd = number(refine.get("rmsd_fast_px"), 2), number(refine.get("rmsd_slow_px"), 2)
@@ -105,7 +106,8 @@ def sweeps_section(run: Processed) -> Section | None:
         "r.m.s.d., px",
         "integrated",
     )
-    note = "What this page shows of spots, reciprocal space, indexing and refinement is that of the first sweep."
+    note = f"The first {MOST_SWEEPS} of {len(sweeps)}. " if len(sweeps) > MOST_SWEEPS else ""
+    note += "What this page shows of spots, reciprocal space, indexing and refinement is that of the first sweep."
     return Section("sweeps", "Sweeps", table(head, rows, text=(0, 1)) + f"<p class=note>{note}</p>")
 
 

@@ -17,6 +17,7 @@ from hdrmx.report.scatter import Dots, Plane, scatter
 from hdrmx.report.stage_results import MergingResult, ScalingResult
 
 WORST = 12  # outliers named
+MOST_SWEEPS = 100  # that are listed
 MOST_DRIFTS = 4  # sweeps whose decay with dose is drawn
 MAP = (60, 120)  # points of the surface of absorption, cos(theta) and phi
 
@@ -259,8 +260,9 @@ def _indexing(done: ScalingResult) -> str:
         return ""
     rows = [
         (f"{i + 1}", re.sub(r"\s", "", c["operator"]), number(c["correlation"], 3), number(c["second"], 3))
-        for i, c in enumerate(choices)
+        for i, c in enumerate(choices[:MOST_SWEEPS])
     ]
     head = ("sweep", "indexed as", "CC with the others", "second best")
     note = "The lattice has more symmetry than the crystal: the sweeps were brought to one choice of axes."
+    note += f" The first {MOST_SWEEPS} of {len(choices)} are shown." if len(choices) > MOST_SWEEPS else ""
     return f"<h3>Indexing of sweeps</h3>{table(head, rows, text=(0, 1))}<p class=note>{note}</p>"

@@ -176,6 +176,14 @@ def test_damage_along_the_scan_is_told(read: Processed) -> None:
     assert "radiation" not in doubts(changed(read, "merging", drift={"0": flat}))
 
 
+def test_of_many_sweeps_with_one_doubt_some_are_named(read: Processed) -> None:
+    n = 20
+    drift = {"frames_apart": list(range(n)), "n_pairs": [100] * n, "r_d": np.linspace(0.05, 0.2, n).tolist()}
+    said = doubts(changed(read, "merging", drift={str(i): drift for i in range(50)}))
+    assert said.count("as radiation damage makes them") == 3
+    assert "with 47 further sweeps" in said
+
+
 # several sweeps
 
 
