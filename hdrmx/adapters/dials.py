@@ -179,11 +179,12 @@ class _Run:
                 begun=inside.begun,
                 facts=facts,
             )
-        stacks, why = inside.stacks()
-        if stacks:
-            self.samples[stage] = stacks
+        sampled = inside.stacks(ran.cost.cpu_ns)
+        if sampled.stacks:
+            self.samples[stage] = sampled.stacks
+            self.run.sampled(sampled.n)
         elif self.sampler != NONE:
-            self.run.doubt("inside_not_sampled", program=program, reason=why)
+            self.run.doubt("inside_not_sampled", program=program, reason=sampled.why)
         if ran.interrupted:
             return "interrupted"
         return "failed" if ran.exit_code else "complete"

@@ -140,10 +140,11 @@ def _run(
             begun=inside.begun,
             facts=lambda: facts_of(folder),
         )
-    stacks, why = inside.stacks()
-    run.keep_samples(folder, {"fast_dp": stacks} if stacks else {})
-    if kind != NONE and not stacks:
-        run.doubt("inside_not_sampled", program="fast_dp", reason=why)
+    sampled = inside.stacks(ran.cost.cpu_ns)
+    run.keep_samples(folder, {"fast_dp": sampled.stacks} if sampled.stacks else {})
+    run.sampled(sampled.n)
+    if kind != NONE and not sampled.stacks:
+        run.doubt("inside_not_sampled", program="fast_dp", reason=sampled.why)
     logs = read_jobs(folder)
     run.spans[-1] = _with_jobs(run.spans[-1], xds_spans(logs))
     if logs:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from hdrmx.adapters.folded import Stacks, below, format_folded, speedscope
+from hdrmx.adapters.inside import RATE_HZ
 from hdrmx.adapters.run import MOST_LOOKS, Look, Ran, run_measured, thinned
 from hdrmx.io.whole import write_whole
 from hdrmx.measure.machine import machine, software
 from hdrmx.measure.recorder import plain
 from hdrmx.measure.sample_files import FOLDED, SPEEDSCOPE
 from hdrmx.measure.surroundings import doubts_between, surroundings
-from hdrmx.record import Cost, DataSet, Doubt, Record, Span, ThreadLine, Timeline, total
+from hdrmx.record import Cost, DataSet, Doubt, Record, Sampling, Span, ThreadLine, Timeline, total
 
 Facts = tuple[dict[str, int], dict[str, Any]]  # counts, answers
 
@@ -94,6 +95,11 @@ class ForeignRun:
         if found not in self.doubts:
             self.doubts.append(found)
 
+    def sampled(self, n: int) -> None:
+        """How many samples were taken of the last stage."""
+        if n:
+            self.spans[-1] = replace(self.spans[-1], sampled={"samples": n})
+
     def keep_samples(self, folder: Path, samples: Mapping[str, Stacks]) -> None:
         """Write stacks by stage as one folded file (stage;pipeline;calls) and one for speedscope."""
         if not samples:
@@ -125,11 +131,16 @@ class ForeignRun:
             after=after,
             run=tree,
             timeline=_timeline(self.looks, self.start_ns),
+            sampling=self._sampling(),
             doubts=(*self.doubts, *doubts_between(self.before, after, tree.cost, here.cores_usable)),
             files=dict(self.files),
             pipeline=self.pipeline,
             series=_series(self.looks, self.start_ns),
         )
+
+    def _sampling(self) -> Sampling | None:
+        n = sum(span.sampled.get("samples", 0) for span in self.spans)
+        return Sampling(interval_ns=10**9 // RATE_HZ, samples=n) if n else None
 
     def _tree(self, wall_ns: int) -> Span:
         cost = total([s.cost for s in self.spans]) if self.spans else Cost()

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from hdrmx.adapters.folded import Stacks, parse_folded
@@ -63,6 +64,15 @@ def may_attach(scope: Path = _SCOPE) -> bool:
     return not scope.exists()
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """Samples of one program; `why`, where there are none."""
+
+    stacks: Stacks
+    n: int
+    why: str = ""
+
+
 class Inside:
     """Samples one program; `environment` before it starts, `begun` when it has, `stacks` when it has ended."""
 
@@ -99,8 +109,12 @@ class Inside:
             )
         return {self._spy.pid}
 
-    def stacks(self) -> tuple[Stacks, str]:
-        """What was sampled, and if nothing was, why."""
+    def stacks(self, cpu_ns: int | None = None) -> Sampled:
+        """What was sampled.
+
+        py-spy counts a process that waits for a processor like one that has it, so that on a busy machine its samples
+        tell shares and no times: they are brought to the processor time `cpu_ns` of all processes of the program.
+        """
         why = ""
         if self._spy is not None:
             try:
@@ -120,7 +134,11 @@ class Inside:
                     key = tuple(short(call) for call in calls if is_call(call))
                     found[key] = found.get(key, 0) + weight
         self._clean()
-        return found, "" if found else why or "the program ended before the first sample"
+        whole = sum(found.values())
+        n = round(whole / _INTERVAL_US)
+        if self.sampler == PY_SPY and whole and cpu_ns:
+            found = {calls: round(us * cpu_ns / 1000 / whole) for calls, us in found.items()}
+        return Sampled(found, n, "" if found else why or "the program ended before the first sample")
 
     def _complaint(self) -> str:
         with contextlib.suppress(OSError):

@@ -130,11 +130,13 @@ def own_seconds(name: str) -> dict[tuple[str, str], tuple[float, float]]:
     whole: dict[str, int] = {}
     for row in rows:
         whole[row["stage"]] = whole.get(row["stage"], 0) + int(row["own_us"])
-    return {
-        (row["stage"], row["function"]): (own / whole[row["stage"]] * cpu_s[row["stage"]], own / SAMPLE_US)
-        for row in rows
-        if (own := int(row["own_us"]))
-    }
+    n = {stage.name: stage.sampled.get("samples") for stage in stages(record_of(name).run)}
+    found = {}
+    for row in rows:
+        stage = row["stage"]
+        share = int(row["own_us"]) / whole[stage]
+        found[stage, row["function"]] = share * cpu_s[stage], share * (n[stage] or whole[stage] / SAMPLE_US)
+    return found
 
 
 def functions() -> list[Function]:

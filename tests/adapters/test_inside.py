@@ -106,11 +106,14 @@ def test_a_function_of_another_program_is_seen(program: Path, tmp_path: Path, sa
     look = Inside(kind, tmp_path)
     env = look.environment({**os.environ, "PYTHONPATH": str(tmp_path / "own")})
     ran = run_measured([sys.executable, str(program)], cwd=tmp_path, env=env, begun=look.begun)
-    stacks, why = look.stacks()
-    assert (ran.exit_code, why) == (0, "")
-    functions = by_function(stacks)
+    sampled = look.stacks(ran.cost.cpu_ns)
+    assert (ran.exit_code, sampled.why) == (0, "")
+    assert sampled.n > 5
+    functions = by_function(sampled.stacks)
     (burning,) = [name for name in functions if name.startswith("burning (")]
     assert functions[burning][1] > 0.1 * 1e6
+    if kind == PY_SPY:  # its samples are brought to the processor time
+        assert sum(sampled.stacks.values()) == pytest.approx(ran.cost.cpu_ns / 1000, rel=0.01)
     assert (tmp_path / "seen").read_text() == "own sitecustomize"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["own", "program.py", "seen"]
 
@@ -121,6 +124,6 @@ def test_a_program_that_is_no_python_gives_a_reason(tmp_path: Path):
             continue
         look = Inside(sampler, tmp_path)
         run_measured(["true"], env=look.environment(os.environ), begun=look.begun)
-        stacks, why = look.stacks()
-        assert stacks == {}
-        assert why
+        sampled = look.stacks()
+        assert sampled.stacks == {}
+        assert sampled.why
