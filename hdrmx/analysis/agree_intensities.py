@@ -24,6 +24,7 @@ SHELLS = 10
 PLACE_PX, PLACE_FRAMES = 5.0, 2.0  # predictions of one reflection lie within these
 STRONG = 10.0  # I/sigma of reflections whose sums are held against one another
 FEWEST = 10  # reflections of a correlation
+SAME_ORDER = 0.5  # part of the reflections with a partner from which on lattices are in one order on both sides
 LEAST_PARTIALITY = 0.99  # of reflections whose intensities are compared
 
 
@@ -39,9 +40,12 @@ class Pairs:
 def join_reflections(ours: pd.DataFrame, theirs: pd.DataFrame) -> Pairs:
     """Pair predicted reflections: the change of basis by place, then the same indices, repeats by frame.
 
+    Lattices of several sweeps, which share places, must be in the same order on both sides; those of one needn't.
     Reflections of other lattices than the one with most in common stay without a partner.
     """
-    near = mutual(_places(ours), _places(theirs))
+    near = mutual(_places(ours, apart=True), _places(theirs, apart=True))
+    if len(near[0]) < SAME_ORDER * min(len(ours), len(theirs)):
+        near = mutual(_places(ours), _places(theirs))
     a, b = (t["lattice"].to_numpy() for t in (ours, theirs))
     rows_a: list[Ints] = []
     rows_b: list[Ints] = []
@@ -66,8 +70,11 @@ def join_reflections(ours: pd.DataFrame, theirs: pd.DataFrame) -> Pairs:
     return Pairs(together[0], together[1], changes)
 
 
-def _places(table: pd.DataFrame) -> Floats:
+def _places(table: pd.DataFrame, apart: bool = False) -> Floats:
+    """In units of the reach; `apart`: lattices (which may be of several sweeps) far from one another."""
     scaled = [table["fast"] / PLACE_PX, table["slow"] / PLACE_PX, table["frame"] / PLACE_FRAMES, table["panel"] * 1e6]
+    if apart:
+        scaled.append(table["lattice"] * 1e6)
     return np.column_stack([s.to_numpy(float) for s in scaled])
 
 

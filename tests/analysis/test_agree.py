@@ -192,6 +192,27 @@ def test_reflections_of_one_index_are_paired_by_frame() -> None:
     assert len(pairs.ours) == len(ours.table)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_lattices_of_one_sweep_are_paired_in_any_order(order: tuple[int, int]) -> None:
+    one = integrated().table
+    other = one.assign(lattice=1, fast=one["fast"] + 40.0, h=-one["h"], k=-one["k"])
+    ours = pd.concat([one, other], ignore_index=True)
+    theirs = ours.assign(lattice=np.array(order)[ours["lattice"]])
+    pairs = join_reflections(ours, theirs)
+    np.testing.assert_array_equal(np.sort(pairs.ours), np.arange(len(ours)))
+    np.testing.assert_array_equal(pairs.ours, pairs.theirs)
+
+
+def test_sweeps_that_share_places_are_kept_apart() -> None:
+    one = integrated().table
+    turned = one.assign(lattice=1, h=one["k"], k=one["h"], l=-one["l"])  # the same places, indexed otherwise
+    ours = pd.concat([one, turned], ignore_index=True)
+    pairs = join_reflections(ours, ours)
+    assert sorted(pairs.changes) == [0, 1]
+    assert all(np.array_equal(c.matrix, np.eye(3)) and c.fraction == 1.0 for c in pairs.changes.values())
+    np.testing.assert_array_equal(pairs.ours, pairs.theirs)
+
+
 def test_integrated_the_same_and_otherwise() -> None:
     ours = integrated()
     assert compare_integrated(ours, ours, Demands()).is_within
