@@ -28,8 +28,9 @@ def statistics_section(run: Processed) -> Section | None:
     done = run.later.merging
     if done is None:
         return None
-    drawn = in_pairs([_wilson(done.told["wilson"]), _l_test(done.told["twinning"]), _moments(done.told["twinning"])])
-    return Section("distribution", "Distribution of intensities", drawn + _twin_table(done.told["twinning"]))
+    twinning = done.told["twinning"]
+    drawn = in_pairs([_wilson(done.told["wilson"]), _l_test(twinning), _moments(twinning), _twin_table(twinning)])
+    return Section("distribution", "Distribution of intensities", drawn)
 
 
 FEWEST_PAIRS = 25  # whose correlation of anomalous differences is drawn
@@ -279,6 +280,6 @@ def _twin_table(t: dict[str, Any]) -> str:
         ("mean L²", number(t["mean_l_squared"], 3), "0.333", "0.2", ""),
         ("twin fraction by |L|", number(t["twin_fraction"], 2), "0", "0.5", ""),
     ]
-    return table(("", "measured", "untwinned", "perfect twin", ""), rows, text=(0, 4)) + (
-        f"<p class=note>To {number(t['d_min'], 2)} Å, where I/σ is 3 or more on average.</p>"
-    )
+    body = table(("", "measured", "untwinned", "perfect twin", ""), rows, text=(0, 4))
+    note = f"To {number(t['d_min'], 2)} Å, where I/σ is 3 or more on average."
+    return f"<div>{body}<p class=note>{note}</p></div>"
