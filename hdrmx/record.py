@@ -219,8 +219,10 @@ class Counted:
     functions: dict[str, dict[str, int]] = field(default_factory=dict)  # calls by function, the most called ones
     instructions: dict[str, int] = field(default_factory=dict)
     objects: dict[str, dict[str, int]] = field(default_factory=dict)  # instructions by shared library
-    allocated_bytes: dict[str, int] = field(default_factory=dict)  # in all, freed again or not
+    allocated_bytes: dict[str, int] = field(default_factory=dict)  # asked of malloc in all, freed again or not
+    allocations: dict[str, int] = field(default_factory=dict)  # how often
     allocated_peak_bytes: dict[str, int] = field(default_factory=dict)  # held at once, above that at the beginning
+    kept_bytes: dict[str, int] = field(default_factory=dict)  # held at the end, above that at the beginning
     seconds: dict[str, float] = field(default_factory=dict)  # that each kind of run took
 
 

@@ -24,6 +24,12 @@ from hdrmx.record import Record, net_ns, stages
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for all files [default: hdrmx-profile-NAME]."
 )
 @click.option("--no-sampling", is_flag=True, help="Don't sample the call stack (spans and counters only).")
+@click.option(
+    "--count",
+    "counting",
+    is_flag=True,
+    help="Count Python calls, instructions and memory exactly, in runs of their own.",
+)
 @click.option("--show", metavar="DIR", type=click.Path(path_type=Path), help="Print the table of an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @other_options
@@ -32,6 +38,7 @@ def command(
     data: str | None,
     output: Path | None,
     no_sampling: bool,
+    counting: bool,
     show: Path | None,
     as_json: bool,
     images: str | None,
@@ -76,7 +83,12 @@ def command(
     )
 
     def ours(data: str, folder: Path) -> Record:
-        return profile(data, folder, params, options, frame_progress)
+        record = profile(data, folder, params, options, frame_progress)
+        if counting:
+            from hdrmx.counting import count_into
+
+            record = count_into(record, folder, data, params, options, lambda text: click.echo(text, err=True))
+        return record
 
     def demo() -> str:
         from hdrmx.cli.demo import demo_data

@@ -14,6 +14,7 @@ from hdrmx.measure.limits import cached_limits
 from hdrmx.record import Doubt, Record, pipeline_ns, stages
 from hdrmx.report.machine_words import fields_in_words
 from hdrmx.report.page import Section, Verdict, page, table
+from hdrmx.report.profile_counts import count_section
 from hdrmx.report.profile_flame import flame_section, functions_section
 from hdrmx.report.profile_limits import roof_section, what_if_section
 from hdrmx.report.profile_stages import counter_section, stage_section
@@ -47,6 +48,7 @@ def profile_page(record: Record, folded: str = "", where: str = "") -> str:
         roof_section(record),
         what_if_section(record),
         counter_section(record),
+        count_section(record),
         results_section(record),
         machine_section(record),
         again_section(record, where),

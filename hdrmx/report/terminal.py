@@ -60,6 +60,9 @@ def render(record: Record, *, width: int = WIDTH, colour: bool = False, folder: 
     if work := _work_table(record):
         console.print()
         console.print(work)
+    if counted := _count_table(record):
+        console.print()
+        console.print(counted)
     for text in (*_results(record), *_doubts(record), *_files(record, folder)):
         console.print(text)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -183,6 +186,28 @@ def _work_table(record: Record) -> Table | None:
             each = each_ns(net_ns(stage) / n) if n >= frames else MISSING
             table.add_row("" if i else stage.name, name, f"{n:,}", per_frame(name, n, frames), each)
     return table if table.row_count else None
+
+
+def _count_table(record: Record) -> Table | None:
+    """Exact costs by stage, where they were counted."""
+    counted = record.counted
+    if counted is None or not (counted.calls or counted.instructions):
+        return None
+    table = Table(box=None, padding=(0, 1), pad_edge=False, show_edge=False, header_style="underline")
+    table.add_column("exact costs", no_wrap=True, min_width=14)
+    for name in ("Python calls", "instructions", "in kernels", "peak held MB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in dict.fromkeys([*counted.calls, *counted.instructions]):
+        total, peak = counted.instructions.get(name), counted.allocated_peak_bytes.get(name)
+        kernels = counted.objects.get(name, {}).get("compiled kernels")
+        table.add_row(
+            name,
+            f"{counted.calls[name]:,}" if name in counted.calls else MISSING,
+            MISSING if total is None else f"{total:,}",
+            f"{kernels / total:.1%}" if kernels is not None and total else MISSING,
+            MISSING if peak is None else f"{peak / 1e6:.1f}",
+        )
+    return table
 
 
 def per_frame(name: str, n: int, frames: int) -> str:

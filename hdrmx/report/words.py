@@ -52,6 +52,11 @@ DOUBTS: dict[str, tuple[str, str]] = {
         "stop what else runs here, then `hdrmx machine --again`",
     ),
     "limit_failed": ("the limit of {of} could not be measured ({reason})", "see `hdrmx machine --again`"),
+    "not_counted": ("{what} were not counted ({reason})", "see docs/exact_costs.md"),
+    "no_instruction_counts": (
+        "instructions were not counted: this machine has neither counters nor valgrind",
+        "install valgrind",
+    ),
     "report_failed": ("report.html is missing ({reason})", "run `hdrmx report` on the folder"),
     "no_thread_times": (
         "how long threads ran is told by the look of their stacks alone",
