@@ -29,6 +29,7 @@ from hdrmx.record import Record, Span, net_cpu_ns, net_ns, stages
 from hdrmx.report.page import MISSING, Section, Verdict, page, table
 from hdrmx.report.profile_page import PAGE_NAME
 
+FILE_NAME = "side_by_side.html"
 WIDTH = 100
 ORDER = (
     "prepare",
@@ -305,7 +306,7 @@ def side_by_side_section(records: Sequence[Record], *, with_doubts: bool = True)
 
 
 def write_page(folder: Path, records: Sequence[Record], folders: Sequence[Path]) -> Path:
-    """`report.html` in `folder`: the section, a verdict, and links to the pages in `folders`. Raises InputError."""
+    """`side_by_side.html` in `folder`: a verdict, the section, links to the pages in `folders`. Raises InputError."""
     found = side_by_side(records)
     links = "".join(
         f'<li><a href="{escape(relative)}">{escape(column.name)}</a></li>'
@@ -318,7 +319,7 @@ def write_page(folder: Path, records: Sequence[Record], folders: Sequence[Path])
     state = "look" if found.doubts else "good"
     verdict = Verdict(state, [*_said(found), *found.doubts[:1]], found.doubts[1:])
     text = page(f"{names}, side by side", data, verdict, [side_by_side_section(records, with_doubts=False), pages])
-    return write_whole(folder / PAGE_NAME, text.encode())
+    return write_whole(folder / FILE_NAME, text.encode())
 
 
 def _said(found: SideBySide) -> Iterator[str]:

@@ -167,11 +167,16 @@ def test_two_pipelines_stand_side_by_side(programs: Path, tmp_path: Path, capsys
     assert "hdrmx / dials" in table
     ours, theirs = (read_record(tmp_path / "out" / name) for name in ("hdrmx", "dials"))
     assert ours.data.identity == theirs.data.identity
-    assert "find_spots" in (tmp_path / "out/report.html").read_text()
+    assert "find_spots" in (tmp_path / "out/side_by_side.html").read_text()
     assert run("--attach", str(tmp_path / "out"), "--json") == 0
     values = json.loads(capsys.readouterr().out)
     assert values["pipelines"] == ["dials", "hdrmx"]
     assert values["stages"]["find_spots"]["dials"]["cpu_s"] > 0
+    more = ("--attach", str(tmp_path / "out/dials"), "--stages", "find_spots", "--no-sampling")
+    assert run(str(data), *more, "-o", str(tmp_path / "again")) == 0
+    assert "hdrmx / dials" in capsys.readouterr().out
+    assert (tmp_path / "again/report.html").is_file()
+    assert 'href="../out/dials/report.html"' in (tmp_path / "again/side_by_side.html").read_text()
 
 
 @pytest.mark.dials
