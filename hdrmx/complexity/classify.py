@@ -103,11 +103,19 @@ def fit(series: Series, prior: Growth | None = None) -> Fitted:
         growth=None if named is None else named.top,
         plausible=tuple(h.top for h in kept),
         exponent=exponent,
-        hypothesis=named or min(kept or [*loose, every.best], key=lambda h: h.misfit),
+        hypothesis=named or _simplest(kept, [*loose, every.best], limit),
         best_misfit=best.misfit,
         inflation=inflation,
         freedom=freedom,
     )
+
+
+def _simplest(kept: list[Hypothesis], loose: list[Hypothesis], limit: float) -> Hypothesis:
+    """Who speaks where no class is named: the best of the plausible, else the slowest growth that will do."""
+    if kept:
+        return min(kept, key=lambda h: h.misfit)
+    enough = [h for h in loose if h.misfit <= limit]
+    return min(enough, key=lambda h: (h.top not in COMMON, h.top))
 
 
 def _scatter(series: Series, best: Hypothesis) -> tuple[float, int]:

@@ -23,6 +23,7 @@ _ROUNDING = 0.3  # standard deviation of rounding to a whole number
 _LEAST_NOISE = 1e-7  # relative, of exact values
 _MIDMEAN_LOSS = 1.09  # standard deviation of the mean of the middle half, over that of the mean, of normal noise
 _LOW_LOSS, _LEANING = 1.3, 0.3  # the same of `_low`; lean of the repeats from which on it is used
+_STRAY = 4.0  # distance from the median, in widths of the middle half, that clean repeats don't reach
 _POOLED = 20.0  # weight of the spread of all sizes, in degrees of freedom
 _TYPICAL_NOISE = 0.02  # relative, of a timing that was taken once
 
@@ -66,27 +67,33 @@ def make_series(values: Mapping[int, Sequence[float]], exact: bool, noise: float
     if len(kept) < 3:
         return None
     n, samples = np.array(list(kept), float), list(kept.values())
-    estimate = _low if not exact and noise is None and _is_disturbed(samples) else typical
-    y = np.array([estimate(v) for v in samples])
-    if exact:
-        return Series(n, y, np.maximum(_ROUNDING / y, _LEAST_NOISE), 0, True)
+    if exact or noise is not None:
+        y = np.array([typical(v) for v in samples])
+        relative = np.maximum(_ROUNDING / y, _LEAST_NOISE) if exact else np.full(len(n), noise)
+        return Series(n, y, relative, 0, exact)
     repeats = np.array([len(v) for v in samples])
     freedom = int((repeats - 1).sum())
-    if noise is not None:
-        return Series(n, y, np.full(len(n), noise), 0, False)
-    spread = _spreads(samples) if freedom else np.full(len(n), _TYPICAL_NOISE)
-    loss = np.where(repeats >= 4, _LOW_LOSS if estimate is _low else _MIDMEAN_LOSS, 1.0)
-    return Series(n, y, np.maximum(spread, 1e-4) * loss / np.sqrt(repeats), freedom, False)
+    lean, is_clean = _look(samples)
+    estimate, loss = (_low, _LOW_LOSS) if lean > _LEANING else (_mean, 1.0) if is_clean else (typical, _MIDMEAN_LOSS)
+    y = np.array([estimate(v) for v in samples])
+    spread = _pooled([_spread(v, is_clean) for v in samples], repeats) if freedom else np.full(len(n), _TYPICAL_NOISE)
+    return Series(n, y, np.maximum(spread, 1e-4) * np.where(repeats >= 4, loss, 1.0) / np.sqrt(repeats), freedom, False)
 
 
-def _is_disturbed(samples: list[Floats]) -> bool:
-    """The repeats have a tail to the right, as times have when others use the machine."""
-    leans = []
+def _look(samples: list[Floats]) -> tuple[float, bool]:
+    """How far the repeats lean to the right, as times do on a busy machine; and that they neither do nor stray."""
+    leans, strays = [0.0], [0.0]
     for values in samples:
         if len(values) >= 5:
-            low, middle, high = np.percentile(values, (10, 50, 90))
+            low, quarter, middle, three, high = np.percentile(values, (10, 25, 50, 75, 90))
             leans.append((high + low - 2 * middle) / (high - low) if high > low else 0.0)
-    return bool(leans) and float(np.mean(leans)) > _LEANING
+            strays.append(float(np.abs(values - middle).max()) / (three - quarter) if three > quarter else 0.0)
+    lean = float(np.sum(leans)) / max(len(leans) - 1, 1)
+    return lean, lean <= _LEANING and max(strays) < _STRAY
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean())
 
 
 def _low(values: Floats) -> float:
@@ -94,19 +101,19 @@ def _low(values: Floats) -> float:
     return float(np.sort(values)[: max(len(values) // 4, 1)].mean())
 
 
-def _spreads(values: list[Floats]) -> Floats:
-    """(k,) relative standard deviation at each size: where there are many repeats its own, else that of all sizes."""
-    freedom = np.array([max(len(v) - 1, 0) for v in values], float)
-    own = np.array([_spread(v) for v in values])
-    pooled = float((freedom * own**2).sum() / freedom.sum())
-    return np.sqrt((freedom * own**2 + _POOLED * pooled) / (freedom + _POOLED))
+def _pooled(own: Sequence[float], repeats: npt.NDArray[np.int_]) -> Floats:
+    """(k,) spread at each size: where there are many repeats its own, else that of all sizes."""
+    freedom = np.maximum(repeats - 1.0, 0.0)
+    squares = np.asarray(own) ** 2
+    pooled = float((freedom * squares).sum() / freedom.sum())
+    return np.sqrt((freedom * squares + _POOLED * pooled) / (freedom + _POOLED))
 
 
-def _spread(values: Floats) -> float:
-    """From the lower side and the middle half, so that disturbed values don't count."""
+def _spread(values: Floats, is_clean: bool) -> float:
+    """Relative standard deviation; of disturbed values from the lower side and the middle half."""
     if len(values) < 2:
         return 0.0
-    if len(values) < 8:
+    if is_clean or len(values) < 8:
         return float(np.std(values, ddof=1) / np.mean(values))
     lowest, low, middle, high = np.percentile(values, (10, 25, 50, 75))
     return float(min((high - low) / 1.349, (middle - lowest) / 1.2816) / middle)

@@ -121,7 +121,12 @@ class _Taken:
     def samples(self, mode: str) -> list[dict[str, Any]]:
         time_s = _SHARES[mode] * self.plan.budget_s
         home = str(self.plan.home or home_of(self.target.name) or "")
-        request = {"sizes": self.sizes, "repeats": _REPEATS, "patience_s": self.plan.budget_s + self.plan.setup_s, "home": home}
+        request = {
+            "sizes": self.sizes,
+            "repeats": _REPEATS,
+            "patience_s": self.plan.budget_s + self.plan.setup_s,
+            "home": home,
+        }
         return run(self.target, mode, request, time_s)
 
     def instructions(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ from hdrmx.complexity.counters import count
 from hdrmx.errors import InputError
 from hdrmx.frames import Codec, Frame, FrameSource
 from hdrmx.io.open import open_source
+from hdrmx.io.whole import write_whole
 from hdrmx.kernels.decode import Workspace, decode_dense
 from hdrmx.models import Geometry
 from hdrmx.observe import no_part
@@ -41,6 +43,7 @@ class Request:
     stage: str  # of STAGES, or "export", or "pipeline" for all of them
     driver: str
     data: str
+    cache: str = ""  # folder for what comes before the stages, shared by all processes of a study
 
 
 def run(work: Work) -> None:
@@ -50,11 +53,15 @@ def run(work: Work) -> None:
 
 def setup_run(n: int) -> Work:
     """The stage made ready for n units of its driver."""
-    request = Request(**json.loads(os.environ[VARIABLE]))
+    request = _request()
     make = _DRIVERS.get(request.driver)
     if make is None:
         raise InputError(request.stage, f"has no driver '{request.driver}'", f"choose among {', '.join(_DRIVERS)}")
     return make(request, n)
+
+
+def _request() -> Request:
+    return Request(**json.loads(os.environ[VARIABLE]))
 
 
 def _stage(request: Request, sources: Sources, results: Results) -> Work:
@@ -99,11 +106,22 @@ def _source(data: str, n_frames: int | None) -> FrameSource:
 
 @functools.cache
 def _reached(data: str, n_frames: int | None, stage: str) -> Results:
-    """Results after the stage before this one (a stage's own for "export")."""
-    source = _source(data, n_frames)
+    """Results after the stage before this one; for "export", after scaling."""
     before = STAGES.index(stage) - 1 if stage in STAGES else len(STAGES) - 2
     if before < 0:
-        return nothing_yet((source,))
+        return nothing_yet((_source(data, n_frames),))
+    request = _request()
+    if not request.cache:
+        return _until(data, n_frames, before)
+    path = Path(request.cache) / f"{STAGES[before]}_{n_frames}.pickle"
+    if not path.is_file():
+        write_whole(path, pickle.dumps(_until(data, n_frames, before)))
+    results: Results = pickle.loads(path.read_bytes())
+    return results
+
+
+def _until(data: str, n_frames: int | None, before: int) -> Results:
+    source = _source(data, n_frames)
     if before == 0:
         return process(source, Params(), until=STAGES[0])
     return process(

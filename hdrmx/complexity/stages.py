@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ _SIZES = (30, 42, 60, 85, 120, 170, 225, 300)
 _STAGE_SIZES = {"sweeps": (2, 3, 4, 6, 8, 11, 16, 22)}
 
 
-def study_stage(stage: str, plan: Plan, before: str | None = None) -> Study:
+def study_stage(stage: str, plan: Plan, before: str | None = None, cache: str | None = None) -> Study:
     """One stage over one driver.
 
     Raises
@@ -40,17 +43,29 @@ def study_stage(stage: str, plan: Plan, before: str | None = None) -> Study:
     driver = plan.driver or cost.driver
     sizes = plan.sizes or (cost.sizes if driver == cost.driver else _STAGE_SIZES.get(driver, _SIZES))
     growth = plan.declared or (parse_growth(cost.growth) if driver == cost.driver else LINEAR)
-    return _study(stage, driver, replace(plan, sizes=sizes, declared=growth), before)
+    with _cache(cache) as folder:
+        return _study(stage, driver, replace(plan, sizes=sizes, declared=growth), before, folder)
 
 
 def study_pipeline(plan: Plan, before: str | None = None) -> Study:
     """The whole pipeline over frames; with `plan.gate`, every stage over each of its drivers."""
     if not plan.gate:
         sizes = plan.sizes or _SIZES
-        return _study("pipeline", plan.driver or "frames", replace(plan, sizes=sizes), before)
+        return _study("pipeline", plan.driver or "frames", replace(plan, sizes=sizes), before, "")
     share = plan.budget_s / len(COSTS)
-    parts = {_name(cost): study_stage(cost.stage, _plan_of(cost, plan, share), before) for cost in COSTS}
+    with _cache(None) as folder:
+        parts = {_name(c): study_stage(c.stage, _plan_of(c, plan, share), before, folder) for c in COSTS}
     return Study("pipeline", "each stage's own", (), LINEAR, {}, parts=parts)
+
+
+@contextlib.contextmanager
+def _cache(folder: str | None) -> Iterator[str]:
+    """A folder for what comes before the stages: the one given, or one for this study alone."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="hdrmx-complexity-") as made:
+        yield made
 
 
 def _plan_of(cost: Cost, plan: Plan, budget_s: float) -> Plan:
@@ -61,15 +76,17 @@ def _name(cost: Cost) -> str:
     return f"{cost.stage}/{cost.driver}"
 
 
-def _study(stage: str, driver: str, plan: Plan, before: str | None) -> Study:
-    asked = {"stage": stage, "driver": driver, "data": _data(plan)}
+def _study(stage: str, driver: str, plan: Plan, before: str | None, cache: str) -> Study:
+    asked = {"stage": stage, "driver": driver, "data": _data(plan), "cache": cache}
     target = FunctionTarget(_TARGET, before, environment={_VARIABLE: json.dumps(asked)})
     measures = plan.measures
     if measures == MEASURES:
         measures = _MEASURES
     label = "pipeline" if stage == "pipeline" else f"stage:{stage}"
     home = Path(hdrmx.__file__).parent
-    return study_function(target, replace(plan, driver=driver, measures=measures, label=label, home=home, setup_s=_SETUP_S))
+    return study_function(
+        target, replace(plan, driver=driver, measures=measures, label=label, home=home, setup_s=_SETUP_S)
+    )
 
 
 def _data(plan: Plan) -> str:

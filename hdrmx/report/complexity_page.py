@@ -26,6 +26,7 @@ _WORDS = {
 
 def render_page(study: Mapping[str, Any]) -> str:
     """The whole document. Same study, same text."""
+    study = _without_folders(study)
     state, words = _WORDS[study["verdict"]]
     title = escape(f"Complexity of {study['target']}")
     style = _resource("page.css") + _resource("complexity_page.css")
@@ -126,14 +127,19 @@ def _breach(b: Mapping[str, Any]) -> str:
 
 
 def _safe(study: Mapping[str, Any]) -> str:
-    """JSON that can't end the script element it stands in; only file names without folders."""
-    return json.dumps(_without_folders(study), separators=(",", ":")).replace("<", "\\u003c")
+    """JSON that can't end the script element it stands in."""
+    return json.dumps(study, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _without_folders(value: Any) -> Any:
+    """The same with files by their names alone: a page is passed on."""
     if isinstance(value, dict):
-        return {k: Path(v).name if k == "file" and v else _without_folders(v) for k, v in value.items()}
+        return {k: _name(k, v) if k in ("file", "target") else _without_folders(v) for k, v in value.items()}
     return [_without_folders(v) for v in value] if isinstance(value, list) else value
+
+
+def _name(key: str, value: str) -> str:
+    return Path(value).name if key == "file" or ".py:" in value else value
 
 
 def _resource(name: str) -> str:
