@@ -71,6 +71,8 @@ def _study(study: Mapping[str, Any], name: str) -> Iterator[str]:
             f"<section><h2>By function</h2><p>Width: time at the size chosen above; colour: exponent of the function's "
             f'own work at that size.</p><div class="flame" data-flame="{name}"></div>{_functions(study)}</section>'
         )
+    for note in study["notes"]:
+        yield f"<p>{escape(note)}</p>"
     for i, (part_name, part) in enumerate(study["parts"].items()):
         yield f"<h2>{escape(part_name)}: {escape(part['verdict'])} (declared {escape(part['declared'])})</h2>"
         yield from _study(part, f"{name}.{i}")

@@ -29,6 +29,8 @@ def _lines(study: Mapping[str, Any], indent: str) -> Iterator[str]:
         yield f"{indent}  to blame:"
     for i, g in enumerate(study["guilty"][:MOST_GUILTY], 1):
         yield f"{indent}  {i}. {guilty_text(g)}"
+    for note in study.get("notes", ()):
+        yield f"{indent}  {note}"
     for part in study["parts"].values():
         yield from _lines(part, indent + "  ")
 

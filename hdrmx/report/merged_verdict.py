@@ -181,10 +181,7 @@ def _of_data(run: Processed, merging: MergingResult) -> Iterator[str]:
     possible = float(sums["n_possible"].sum())
     complete = float(sums["n_unique"].sum()) / possible if possible else float("nan")
     if complete < LOW_COMPLETENESS:
-        yield (
-            f"Only {percent(complete)} of the reflections to {sums['d_min'].min():.2f} Å were measured: more rotation, "
-            "or the crystal in another orientation, would give more of them."
-        )
+        yield _incomplete(sums, complete)
     if whole["multiplicity"] is not None and whole["multiplicity"] < LOW_MULTIPLICITY:
         yield (
             f"Reflections were measured {whole['multiplicity']:.1f} times on average, which tells little of their "
@@ -205,6 +202,21 @@ def _of_data(run: Processed, merging: MergingResult) -> Iterator[str]:
             "lower symmetry (--space-group)."
         )
     yield from _of_twinning(told["twinning"])
+
+
+def _incomplete(sums: pd.DataFrame, complete: float) -> str:
+    """What is missing: a part of space, or the farthest shells, which only the detector's corners reach."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        so_far = (sums["n_unique"].cumsum() / sums["n_possible"].cumsum()).to_numpy()
+    enough = np.flatnonzero(so_far >= LOW_COMPLETENESS)
+    said = f"Only {percent(complete)} of the reflections to {sums['d_min'].min():.2f} Å were measured"
+    if len(enough) > len(sums) // 3:
+        d = float(sums["d_min"].iloc[int(enough[-1])])
+        return (
+            f"{said}, but {percent(so_far[enough[-1]])} to {d:.2f} Å. Beyond, the detector doesn't reach all of them: "
+            f"a nearer one would, and --d-min {d:.2f} cuts the data there."
+        )
+    return f"{said}: more rotation, or the crystal in another orientation, would give more of them."
 
 
 def _of_twinning(twinning: dict[str, Any]) -> Iterator[str]:

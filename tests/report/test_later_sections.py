@@ -143,6 +143,20 @@ def test_doubts_follow_the_figures(read: Processed) -> None:
     assert "diffracts farther" in doubts(changed(read, "merging", resolution=edge))
 
 
+def test_what_is_missing_is_told_apart(read: Processed) -> None:
+    merging = read.later.merging
+    assert merging is not None
+    n = len(merging.sums)
+    part = np.where(np.arange(n) < 0.7 * n, 0.99, 0.2)
+    sums = merging.sums.assign(n_possible=1000, n_unique=(1000 * part).astype(int))
+    told = merging.told | {"resolution": merging.told["resolution"] | {"d_min": float(sums["d_min"].iloc[-1])}}
+    later = dataclasses.replace(read.later, merging=dataclasses.replace(merging, sums=sums, told=told))
+    said = doubts(dataclasses.replace(read, later=later))
+    last = int(np.flatnonzero(np.cumsum(part) / np.arange(1, n + 1) >= 0.9)[-1])
+    assert f"to {sums['d_min'].iloc[last]:.2f} Å. Beyond, the detector doesn't reach" in said
+    assert "were measured: more rotation" not in said
+
+
 def test_a_hot_pixel_is_told_from_outliers(read: Processed) -> None:
     assert read.later.scaling is not None
     n = 4
