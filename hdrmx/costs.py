@@ -28,9 +28,9 @@ COSTS = (
     Cost("index", "spots", "n", _ROWS),
     Cost("refine", "spots", "n", _ROWS),
     Cost("integrate", "frames", "n", _FRAMES),
-    Cost("symmetry", "reflections", "n", (4_000, 5_700, 8_000, 11_000, 16_000, 22_000, 30_000, 42_000)),
-    Cost("scale", "reflections", "n", (4_000, 5_700, 8_000, 11_000, 16_000, 22_000, 30_000, 42_000)),
-    Cost("merge", "reflections", "n", (2_000, 3_000, 4_500, 7_000, 11_000, 16_000, 25_000, 40_000)),
+    Cost("symmetry", "reflections", "n", (3_000, 4_000, 5_500, 7_500, 10_000, 14_000, 19_000, 25_000)),
+    Cost("scale", "reflections", "n", (3_000, 4_000, 5_500, 7_500, 10_000, 14_000, 19_000, 25_000)),
+    Cost("merge", "reflections", "n", (1_500, 2_200, 3_300, 5_000, 7_500, 11_000, 16_000, 24_000)),
     Cost("export", "batches", "n", (100, 150, 230, 350, 520, 800, 1200, 1800)),
 )
 

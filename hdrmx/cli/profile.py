@@ -15,6 +15,7 @@ from hdrmx.cli.options import default_jobs, input_options, last_stage, parse_ima
 from hdrmx.cli.process import name_of
 from hdrmx.cli.profile_others import Others, Request, other_options, run_others
 from hdrmx.errors import InputError
+from hdrmx.params import Params
 from hdrmx.record import Record, net_ns, stages
 
 
@@ -32,6 +33,13 @@ from hdrmx.record import Record, net_ns, stages
 )
 @click.option("--show", metavar="DIR", type=click.Path(path_type=Path), help="Print the table of an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@click.option(
+    "--forecast",
+    "forecast_frames",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Predict the cost of N frames from runs on a tenth of them at most; kept in the folder for a later run.",
+)
 @other_options
 @input_options
 def command(
@@ -41,6 +49,7 @@ def command(
     counting: bool,
     show: Path | None,
     as_json: bool,
+    forecast_frames: int | None,
     images: str | None,
     jobs: int | None,
     d_min: float | None,
@@ -116,12 +125,45 @@ def command(
             return run_others(wanted, request, ours, lambda record, folder: _print(record, folder, as_json))
         data = data or demo()
         folder = output or Path(f"hdrmx-profile-{name_of(data)}")
-        _print(ours(data, folder), folder, as_json)
+        if forecast_frames is not None:
+            return _forecast(data, folder, forecast_frames, params, options, as_json)
+        record = ours(data, folder)
+        _print(record, folder, as_json)
+        if not as_json:
+            _against_forecast(record, folder)
     except BaseException as error:
         for note in getattr(error, "__notes__", ()):
             click.echo(note, err=True)
         raise
     return 0
+
+
+def _forecast(data: str, folder: Path, n_frames: int, params: Params, options: Any, as_json: bool) -> int:
+    from hdrmx.complexity.forecast import FILE_NAME, forecast, render
+    from hdrmx.io.whole import prepare_folder, write_whole
+
+    told = forecast(
+        data,
+        n_frames,
+        params,
+        threads=options.threads,
+        until=options.until,
+        say=lambda text: click.echo(text, err=True),
+    )
+    text = json.dumps(told, indent=1)
+    write_whole(prepare_folder(folder) / FILE_NAME, text.encode())
+    print(text if as_json else render(told), end="\n" if as_json else "")
+    return 0
+
+
+def _against_forecast(record: Record, folder: Path) -> None:
+    """Where the folder has a forecast for so many frames, set the run against it."""
+    from hdrmx.complexity.forecast import FILE_NAME, read_forecast, render_against
+
+    if (folder / FILE_NAME).is_file() and record.data is not None:
+        told = read_forecast(folder, record.data.n_frames)
+        if told is not None:
+            print(render_against(told, record.run), end="")
 
 
 def _print(record: Record, folder: Path, as_json: bool) -> None:

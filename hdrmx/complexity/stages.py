@@ -54,8 +54,16 @@ def study_pipeline(plan: Plan, before: str | None = None) -> Study:
         return _study("pipeline", plan.driver or "frames", replace(plan, sizes=sizes), before, "")
     share = plan.budget_s / len(COSTS)
     with _cache(None) as folder:
-        parts = {_name(c): study_stage(c.stage, _plan_of(c, plan, share), before, folder) for c in COSTS}
+        parts = {_name(c): _held_to(c, _plan_of(c, plan, share), before, folder) for c in COSTS}
     return Study("pipeline", "each stage's own", (), LINEAR, {}, parts=parts)
+
+
+def _held_to(cost: Cost, plan: Plan, before: str | None, folder: str) -> Study:
+    """One stage; where it can't be run, a study that says why, so that the others are still held."""
+    try:
+        return study_stage(cost.stage, plan, before, folder)
+    except InputError as error:
+        return Study(f"stage:{cost.stage}", cost.driver, (), parse_growth(cost.growth), {}, notes=(str(error),))
 
 
 @contextlib.contextmanager

@@ -70,6 +70,7 @@ class Study:
     answers: dict[int, str] = field(default_factory=dict)
     edges: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)  # calls by caller and callee
     holders: tuple[Guilty, ...] = ()  # functions that hold most when memory is at its peak
+    notes: tuple[str, ...] = ()  # why something wasn't measured
     parts: dict[str, Study] = field(default_factory=dict)  # stages of a pipeline
 
     @property
@@ -116,6 +117,7 @@ def as_json(study: Study) -> dict[str, Any]:
         "functions": _functions_json(study.functions),
         "counters": {name: {str(n): v for n, v in by_size.items()} for name, by_size in study.counters.items()},
         "answers": {str(n): digest for n, digest in study.answers.items()},
+        "notes": list(study.notes),
         "parts": {name: as_json(part) for name, part in study.parts.items()},
     }
 
