@@ -22,6 +22,7 @@ COMMANDS = {  # name: (module with an object `command`, one line of help)
     "agree": ("hdrmx.cli.agree", "Compare the results of a run with those of DIALS, stage by stage."),
     "report": ("hdrmx.cli.report", "Draw the page of a run again from its results folder."),
     "complexity": ("hdrmx.cli.complexity", "Measure how cost grows with size, and name the function to blame."),
+    "compare": ("hdrmx.cli.compare", "Say what changed between two runs or two revisions."),
     "simulate": ("hdrmx.cli.simulate", "Make a rotation or grid data set with known truth."),
     "machine": ("hdrmx.cli.machine", "Show the machine's fingerprint."),
     "params": ("hdrmx.cli.params", "List every setting with its default, unit and limits."),
