@@ -43,7 +43,9 @@ def merged_words(run: Processed) -> Iterator[str]:
         how = "as given" if given else "without doubt" if symmetry["is_sure"] else "with doubts"
         how = "probably" if not given and not symmetry["is_sure"] and symmetry["probability"] < 0.95 else how
         cell = " ".join(f"{v:.2f}" for v in (merging.told if merging is not None else symmetry)["cell"])
-        yield f"Space group {group}, {how}; cell {cell} (Å, °)."
+        others = _not_told_apart(symmetry, group)
+        named = f"{group} or {', '.join(others)}, which no absence tells apart" if others else group
+        yield f"Space group {named}, {how}; cell {cell} (Å, °)."
     if merging is None:
         integration = run.later.integration
         if integration is not None and symmetry is None:
@@ -61,6 +63,14 @@ def merged_words(run: Processed) -> Iterator[str]:
         f"Rmeas {number(whole['r_meas'], 3)}, CC1/2 {number(whole['cc_half'], 4)}, mean I/σ "
         f"{number(whole['i_over_sigma'], 1)}."
     )
+
+
+def _not_told_apart(symmetry: dict[str, Any], group: str) -> list[str]:
+    """Space groups, such as the enantiomorph, that extinguish the same of all reflections as the one taken."""
+    candidates = (symmetry["absences"] or {"candidates": []})["candidates"]
+    if not candidates or not candidates[0]["is_measured"] or group not in candidates[0]["space_groups"]:
+        return []
+    return [other for other in candidates[0]["space_groups"] if other != group]
 
 
 def merged_facts(run: Processed) -> Iterator[tuple[str, str, str]]:

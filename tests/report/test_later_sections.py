@@ -128,6 +128,19 @@ def test_verdict_begins_with_the_data(read: Processed) -> None:
     assert len(list(merged_words(read))) == 2
 
 
+def test_enantiomorphs_are_named(read: Processed) -> None:
+    def said(groups: list[str], is_measured: bool = True) -> str:
+        assert read.later.symmetry is not None
+        candidate = {"space_groups": groups, "is_measured": is_measured}
+        symmetry = read.later.symmetry | {"absences": {"candidates": [candidate]}}
+        run = dataclasses.replace(read, later=dataclasses.replace(read.later, symmetry=symmetry))
+        return next(merged_words(changed(run, "merging", space_group="P 41 21 2")))
+
+    assert "Space group P 41 21 2 or P 43 21 2, which no absence tells apart, " in said(["P 41 21 2", "P 43 21 2"])
+    assert "Space group P 41 21 2, " in said(["P 41 21 2"])
+    assert "Space group P 41 21 2, " in said(["P 41 21 2", "P 4 21 2"], is_measured=False)  # a note says that
+
+
 def test_doubts_follow_the_figures(read: Processed) -> None:
     assert "were measured: more rotation" in doubts(read)  # 30 degrees of a lattice of low symmetry
     assert read.later.merging is not None
