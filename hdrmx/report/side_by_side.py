@@ -242,7 +242,8 @@ def _terminal_parts(found: SideBySide) -> Iterator[Table | Text]:
 
 def _tables(found: SideBySide, missing: str = "-") -> list[tuple[list[str], list[list[str]]]]:
     """(head, rows) of the tables: times, memory, answers. Wide ones are split by what they show, never cut off."""
-    names, first, others = [c.name for c in found.columns], found.columns[0], found.columns[1:]
+    names, first = [c.name for c in found.columns], found.columns[0]
+    others = [c for c in found.columns[1:] if c.is_comparable]
     ratios = [f"{first.name} / {other.name}" if len(others) < 3 else f"/ {other.name}" for other in others]
     tables = []
     for title, field, unit in (("wall s", "wall_ns", 1e9), ("CPU s", "cpu_ns", 1e9), ("peak MB", "peak_bytes", 1e6)):
@@ -251,11 +252,10 @@ def _tables(found: SideBySide, missing: str = "-") -> list[tuple[list[str], list
         for stage in [*found.rows, "all stages"]:
             figures = [c.whole if stage == "all stages" else c.stages.get(stage, Figures()) for c in found.columns]
             values = [getattr(f, field) for f in figures]
+            theirs = [v for c, v in zip(found.columns[1:], values[1:]) if c.is_comparable]
             marks = [" !" if f.failed else "" for f in figures]
             cells = [_amount(v, unit, missing) + mark for v, mark in zip(values, marks)]
-            against = [
-                ratio(values[0], other) if column.is_comparable else None for column, other in zip(others, values[1:])
-            ]
+            against = [ratio(values[0], other) for other in theirs]
             rows.append([stage, *cells, *(missing if r is None else f"{r:.3g}" for r in against)])
         if any(cell != missing for row in rows for cell in row[1:]):
             tables.append((head, rows))

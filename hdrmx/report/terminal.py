@@ -241,7 +241,8 @@ def _header(record: Record) -> Iterator[str]:
 def described(data: DataSet) -> str:
     if data.n_frames is None or data.shape is None:
         return ""
-    return f": {data.n_frames} frames of {data.shape[0]} x {data.shape[1]} px, {data.dtype}"
+    kind = f", {data.dtype}" if data.dtype else ""
+    return f": {data.n_frames} frames of {data.shape[0]} x {data.shape[1]} px{kind}"
 
 
 def described_machine(machine: Machine) -> str:
