@@ -114,6 +114,8 @@ def _warm_up(work: Work, n: int) -> None:
         work.function(work.argument(n))
         if time.perf_counter() > end:
             break
+    gc.collect()
+    gc.freeze()  # what libraries hold is not looked through again before each call
 
 
 def _probe(work: Work, request: dict[str, Any], write: Callable[..., None]) -> None:
