@@ -15,6 +15,7 @@ from hdrmx.models import Crystal, cell_of
 from hdrmx.refinement.symmetry import to_matrix
 
 FEWEST = 10  # pairs that a change of basis is found from
+MOST = 0.5  # part of the pairs that must obey it
 DENOMINATORS = 6  # elements of a change of basis are multiples of one sixth: centred and primitive cells
 ROUNDS = 10
 SAME_LATTICE = 0.02  # largest relative difference of edges of one lattice
@@ -45,7 +46,7 @@ def _sum_of(row: Floats) -> str:
 
 
 def find_change(ours: Ints, theirs: Ints) -> Change | None:
-    """The change of basis that most pairs of indices (n, 3) obey; None where there are too few or they have none."""
+    """The change of basis that most pairs of indices (n, 3) obey; None where there is none, or too few pairs."""
     known = ours.any(axis=1) & theirs.any(axis=1)
     a, b = ours[known].astype(float), theirs[known].astype(float)
     if len(a) < FEWEST or np.linalg.matrix_rank(a) < 3:
@@ -53,7 +54,8 @@ def find_change(ours: Ints, theirs: Ints) -> Change | None:
     matrix = _fitted(a, b)
     if matrix is None:
         return None
-    return Change(matrix, len(a), float((np.abs(a @ matrix.T - b) < 1e-6).all(axis=1).mean()))
+    fraction = float((np.abs(a @ matrix.T - b) < 1e-6).all(axis=1).mean())
+    return Change(matrix, len(a), fraction) if fraction > MOST else None
 
 
 def _fitted(a: Floats, b: Floats) -> Floats | None:

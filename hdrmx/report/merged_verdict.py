@@ -224,7 +224,7 @@ def _incomplete(sums: pd.DataFrame, complete: float) -> str:
         d = float(sums["d_min"].iloc[int(enough[-1])])
         return (
             f"{said}, but {percent(so_far[enough[-1]])} to {d:.2f} Å. Beyond, the detector doesn't reach all of them: "
-            f"a nearer one would, and --d-min {d:.2f} cuts the data there."
+            "a nearer one would."
         )
     return f"{said}: more rotation, or the crystal in another orientation, would give more of them."
 

@@ -68,6 +68,14 @@ def _indexed(run: Processed) -> Iterator[str]:
     n, images = len(run.spots), run.told["find_spots"].get("frames", len(run.frames))
     count = len(index["lattices"])
     on = "one lattice" if count == 1 else f"{count} lattices"
+    sweeps = [s for s in run.told.get("sweeps", ()) if "index" in s and "find_spots" in s]
+    if len(sweeps) > 1:
+        total = {name: sum(s["find_spots"].get(name, 0) for s in sweeps) for name in ("spots", "frames")}
+        indexed = sum(s["index"]["indexed"] for s in sweeps)
+        share = percent(indexed / max(total["spots"], 1))
+        where = f"{total['frames']} images of {len(sweeps)} sweeps"
+        yield f"{indexed:,} of {total['spots']:,} spots ({share}) on {where} are indexed."
+        return
     yield f"{index['indexed']:,} of {n:,} spots ({percent(index['fraction'])}) on {images} images belong to {on}."
     best = next((row for row in index.get("bravais") or () if row.get("best")), None)
     given = run.told.get("params", {}).get("index", {}).get("space_group")
@@ -83,8 +91,9 @@ def _indexed(run: Processed) -> Iterator[str]:
 def _refined(run: Processed) -> Iterator[str]:
     told = run.told.get("refine")
     if told is not None:
+        of = " of the first sweep" if len(run.told.get("sweeps", ())) > 1 else ""
         yield (
-            f"Refined predictions meet the spots within {number(told['rmsd_fast_px'], 2)} px (fast), "
+            f"Refined predictions meet the spots{of} within {number(told['rmsd_fast_px'], 2)} px (fast), "
             f"{number(told['rmsd_slow_px'], 2)} px (slow) and {number(told['rmsd_frame'], 2)} images, r.m.s."
         )
 

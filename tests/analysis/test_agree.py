@@ -84,6 +84,7 @@ def test_no_change_from_too_few_or_from_a_plane() -> None:
     hkl = np.random.default_rng(1).integers(-9, 10, (200, 3))
     assert find_change(hkl[:5], hkl[:5]) is None
     assert find_change(hkl * [1, 1, 0], hkl) is None
+    assert find_change(hkl, np.random.default_rng(2).integers(-9, 10, (200, 3))) is None
 
 
 # spots, indices, models

@@ -223,6 +223,7 @@ def test_two_sweeps(small_set: Path, tmp_path: Path) -> None:
     words = " ".join(content.words)
     assert "2 sweeps, 60 images" in words
     assert "that of the first sweep" in words
+    assert "on 60 images of 2 sweeps are indexed" in words
 
 
 def test_steps_never_run_across_sweeps() -> None:
