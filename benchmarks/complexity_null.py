@@ -22,7 +22,8 @@ from hdrmx.complexity.study import COUNTS, MEMORY, TIME, Study
 
 FUNCTIONS = Path(__file__).with_name("complexity_null_functions.py")
 DECLARED = {
-    "total": "n", "squares": "n", "strings": "n", "dictionary": "n", "members": "n", "sort": "n", "sort_keys": "n log n",
+    "total": "n", "squares": "n", "strings": "n", "dictionary": "n", "members": "n", "sort": "n",
+    "sort_keys": "n log n",
     "heap": "n log n", "bisect": "n log n", "halves": "n", "merge_sort": "n log n", "numpy_sum": "n", "numpy_sort": "n",
     "numpy_unique": "n log n", "numpy_where": "n", "generator": "n", "queue": "n", "json_dump": "n", "compress": "n",
     "pairs": "n^2", "matrix": "n^3", "nothing": "1",
