@@ -11,7 +11,7 @@ import ctypes
 import json
 import sys
 import tracemalloc
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ import msgspec
 from hdrmx.io.open import open_source, read_mask
 from hdrmx.measure.calls import CallCounter
 from hdrmx.measure.instructions import PerfCounter, Valgrind
-from hdrmx.observe import unobserved
+from hdrmx.observe import no_part, unobserved
 from hdrmx.params import Params
 from hdrmx.pipeline import process
 
@@ -85,6 +85,7 @@ class Allocations:
         self._kept[stage] = self._kept.get(stage, 0) + now - self._before
 
     def answer(self) -> dict[str, Any]:
+        tracemalloc.stop()
         return {"peak": self._peaks, "kept": self._kept}
 
 
@@ -177,6 +178,9 @@ class _Bracket:
 
     def answer(self, **answers: object) -> None:
         return None
+
+    def part(self, name: str) -> AbstractContextManager[object]:
+        return no_part(name)
 
 
 def main(kind_name: str, spec_path: str, answer_path: str) -> None:

@@ -19,6 +19,7 @@ DISK, INTERPRETER, WAITING, FAULTS = "I/O", "the interpreter", "waiting", "page 
 BINDS = 0.5  # a limit that explains this share of the time binds
 IDLE = 0.35  # share of a stage's time without a processor, from which it waits
 SHORT_NS = 20_000_000  # what is shorter isn't judged
+UNTELLABLE = 0.5  # the same, from which standing still may be the neighbours' doing, too: locks held by who can't run
 DISTURBED = 0.1  # share of its threads' time without a processor, from which a sentence says so
 
 
@@ -71,6 +72,10 @@ def _roof(stage: Span, record: Record, dtype: str | None) -> Roof:
     roof = Roof(stage.name, wall, own, cpu_s, threads, work, shares, spent, idle, crowded)
     if net_ns(stage) < SHORT_NS:
         return roof
+    if idle is not None and idle > IDLE and crowded is not None and crowded > UNTELLABLE:
+        said = f"neighbours had the processors for {crowded:.0%} of its threads' time"
+        said = f"What binds {stage.name} can't be told: {said}."
+        return Roof(**{**vars(roof), "sentence": said})
     bound, why = _binding(roof, stage, limits)
     return Roof(**{**vars(roof), "bound": bound, "sentence": _sentence(roof, bound, why)})
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hdrmx.record import (
     COMPILE,
+    PART,
     SETUP,
     Record,
     Span,
@@ -44,17 +45,22 @@ def stage_section(record: Record) -> Section:
         "<p class=note>Wall and processor time without the compilation of kernels, which has its own line. System: of "
         "it in the kernel. Busy: processors kept busy. Kept: resident memory at the end less that at the beginning. "
         "Read and written count what was asked of the system, cached or not; disk what reached the block layer. "
-        "Faults: of pages. Switches: voluntary + involuntary. Indented lines are parts of the stage above.</p>"
+        "Faults: of pages. Switches: voluntary + involuntary. Indented lines are parts of the stage above; (threads): "
+        "summed over worker threads, beside it.</p>"
     )
     return Section("stages", "Where the time goes", body)
 
 
-def _with_children(span: Span, depth: int, times: int, whole: int) -> Iterator[tuple[str, ...]]:
-    name = "\u2003" * depth + span.name + (f" ×{times}" if times > 1 else "") + (" !" if span.error else "")
+def _with_children(
+    span: Span, depth: int, times: int, whole: int, thread: int | None = None
+) -> Iterator[tuple[str, ...]]:
+    times = span.counts.get("times", times) if span.kind == PART else times
+    name = "\u2003" * depth + span.name + (f" ×{times:,}" if times > 1 else "")
+    name += (" (threads)" if thread is not None and span.thread != thread else "") + (" !" if span.error else "")
     yield _row(name, span, net_ns(span), whole)
     if depth < 2:
         for child, n in joined(span.children, span.thread):
-            yield from _with_children(child, depth + 1, n, whole)
+            yield from _with_children(child, depth + 1, n, whole, span.thread)
 
 
 def _row(name: str, span: Span, wall_ns: int, whole: int | None) -> tuple[str, ...]:
@@ -90,7 +96,7 @@ def counter_section(record: Record) -> Section | None:
     for stage in stages(record.run):
         unit = next((name for name in UNITS if stage.count(name)), "")
         base = stage.count(unit) or 0 if unit else 0
-        for i, name in enumerate(n for n in counter_names(stage) if stage.count(n)):
+        for i, name in enumerate(n for n in counter_names(stage) if stage.count(n) and n != "times"):
             n = stage.count(name) or 0
             by = MISSING if not base or name == unit else per_frame(name, n, base)
             rows.append(

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from hdrmx.record import SETUP, Record, Span, Timeline
+from hdrmx.record import PART, SETUP, Record, Span, Timeline
 from hdrmx.report.figures import Axis, Floats, Series, chart, nice_ticks
 from hdrmx.report.page import Section, figure, table
 
@@ -19,7 +19,7 @@ PALETTE = 5
 
 def timeline_section(record: Record) -> Section:
     """Spans of each thread, and how busy the threads were."""
-    end = max((s.start_ns + s.cost.wall_ns for s in record.run.walk()), default=0) or 1
+    end = max((s.start_ns + s.cost.wall_ns for s in record.run.walk() if s.kind != PART), default=0) or 1
     scale = (WIDTH - LEFT - RIGHT) / end
     rows, left_out = _rows(record, scale)
     drawn, y = [], 8
@@ -43,7 +43,7 @@ def timeline_section(record: Record) -> Section:
     caption += ". Grey: imports and compilation."
     if left_out:
         caption += f" {left_out:,} spans too short to be seen are left out; trace.json has them all."
-    numbers = [_in_numbers(span) for span in list(record.run.walk())[:MOST]]
+    numbers = [_in_numbers(span) for span in [s for s in record.run.walk() if s.kind != PART][:MOST]]
     head = ("span", "thread", "begins at s", "wall s", "ended by")
     return Section("timeline", "Timeline", figure(picture, caption, table(head, numbers, text=(0, 1, 4))))
 
@@ -62,6 +62,8 @@ def _rows(record: Record, scale: float) -> tuple[list[tuple[str, list[tuple[Span
 
     def place(span: Span, depth: int, colour: str) -> None:
         nonlocal left_out
+        if span.kind == PART:  # many moments, and not one stretch of time
+            return
         if depth >= 0:
             if depth >= DEPTH or span.cost.wall_ns * scale < NARROW or sum(map(len, lines.values())) >= MOST:
                 left_out += 1

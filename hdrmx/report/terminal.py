@@ -286,4 +286,5 @@ def _files(record: Record, folder: str) -> Iterator[Text]:
     if folder:
         yield Text("\nfiles", "underline")
         names = ["record.json", *record.files.values()]
+        names = list(dict.fromkeys(name.partition("/")[0] + "/" if "/" in name else name for name in names))
         yield Text(f"{folder}: {', '.join(names)}")

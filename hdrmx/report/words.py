@@ -133,7 +133,8 @@ def _waiting(record: Record) -> Iterator[Finding]:
     """Stages whose threads stood still, and what ran on one thread of several; neighbours' doing is left out."""
     seen, threads = roofs(record), record.threads or 1
     for roof in seen:
-        if roof.wall_s >= 0.05 and roof.idle is not None and roof.idle > 0.25 and roof.cpu_s is not None:
+        untold = roof.sentence and not roof.bound  # neighbours blur it
+        if roof.wall_s >= 0.05 and not untold and roof.idle is not None and roof.idle > 0.25 and roof.cpu_s is not None:
             span = next(s for s in stages(record.run) if s.name == roof.stage)
             disk = span.cost.disk_read_bytes or 0
             why = f"; {disk / 1e6:.0f} MB came from disk" if disk > 1e6 else ""

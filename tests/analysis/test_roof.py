@@ -84,6 +84,12 @@ def test_what_neighbours_took_is_taken_off_and_told():
     assert "neighbours had the processors for 70%" in roof.sentence
 
 
+def test_standing_still_among_many_neighbours_is_not_judged():
+    roof = roofs(record(stage(1.0, 0.1, sampled={"kernels": 0.1, "crowded": 0.5})))[0]
+    assert roof.bound == ""
+    assert roof.sentence == "What binds work can't be told: neighbours had the processors for 83% of its threads' time."
+
+
 def test_bytes_are_those_that_must_move():
     span = frames(
         stage(1, 1, "find_spots", read_bytes=250, minor_faults=2), 1000, dense_frames=5, sparse_frames=5, events=7

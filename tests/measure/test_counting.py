@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hdrmx import cli, counting
 from hdrmx.counting import Options, count
 from hdrmx.errors import NotMeasured
 from hdrmx.io.records import read_record, write_record
+from hdrmx.measure.recorder import plain
 from hdrmx.params import Params, Simulate
 from hdrmx.record import Cost, Counted, Doubt, Record, Span
 from hdrmx.report.profile_page import profile_page
@@ -101,6 +103,25 @@ def test_counted_records_are_written_again(monkeypatch: pytest.MonkeyPatch, tmp_
     assert stored.counted == COUNTED
     assert "no_instruction_counts" in {doubt.kind for doubt in stored.doubts}
     assert replace(stored, counted=None).run == record.run
+
+
+def test_the_child_counts_each_stage_and_the_same_every_time(tmp_path: Path):
+    from hdrmx import counting_child
+    from hdrmx.simulate.run import simulate
+
+    data = simulate(Simulate(detector="tiny", frames=3, width_deg=0.5), tmp_path / "tiny.nxs").data
+    spec = {"data": str(data), "images": None, "params": plain(Params()), "mask": None, "until": "find_spots"}
+    (tmp_path / "spec.json").write_text(json.dumps({**spec, "skip_bad_frames": False}))
+    found = []
+    for kind in ("calls", "calls", "allocations"):
+        counting_child.main(kind, str(tmp_path / "spec.json"), str(tmp_path / "answer.json"))
+        found.append(json.loads((tmp_path / "answer.json").read_text()))
+    assert not tracemalloc.is_tracing()
+    assert found[0] == found[1]
+    assert found[0]["frames"] == 3
+    functions = found[0]["functions"]["find_spots"]
+    assert next(n for name, n in functions.items() if name.startswith("_StrongPixelFinder.__call__ (")) == 3
+    assert found[2]["peak"]["find_spots"] > 0
 
 
 @pytest.mark.slow

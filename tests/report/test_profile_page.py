@@ -18,9 +18,10 @@ from example_record import example
 
 from hdrmx import cli
 from hdrmx.errors import InputError
-from hdrmx.io.records import FILE_NAME, write_record
+from hdrmx.io.records import FILE_NAME, decode, write_record
 from hdrmx.record import Doubt, Record, Sampling, Span, ThreadLine, Timeline
 from hdrmx.report.profile_page import PAGE_NAME, profile_page, write_profile_page
+from hdrmx.report.terminal import render
 
 MOST_BYTES = 3_000_000
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -155,6 +156,24 @@ def test_functions_are_ordered_by_their_own_time():
 def test_a_record_of_which_little_is_known_has_a_page(record: Record):
     text = Content(profile_page(record)).text
     assert "There are no samples" in text
+
+
+def test_a_record_of_the_first_hdrmx_opens():
+    """As it was written before samples, timelines, limits and counts, and with a field of a later one."""
+    stage = {"name": "find_spots", "cost": {"wall_ns": 2_000_000_000}, "counts": {"frames": 4}, "answers": {"spots": 3}}
+    old = {
+        "schema": "hdrmx-record/1",
+        "status": "complete",
+        "machine": {"cpu": "Old CPU", "fingerprint": "0" * 12},
+        "run": {"name": "run", "cost": {"wall_ns": 3_000_000_000}, "children": [{**stage, "mood": "good"}]},
+        "files": {"pyinstrument": "pyinstrument.html"},
+    }
+    record = decode(json.dumps(old).encode())
+    page, table = Content(profile_page(record)).text, render(record)
+    for text in (page, table):
+        assert "Old CPU" in text
+        assert "find_spots takes 100% of the pipeline's 2.00 s" in text
+    assert "what this machine could do at best is not known" not in table  # nobody had asked then
 
 
 def test_a_stopped_run_says_so_first():
