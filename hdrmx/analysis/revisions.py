@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from hdrmx.errors import InputError, NotMeasured
@@ -54,19 +55,30 @@ def run_profile(tree: Path, arguments: Sequence[str], folder: Path) -> Record:
 
 
 def in_turn(
-    trees: Sequence[Path], arguments: Sequence[str], rounds: int, folder: Path, tell: Callable[[str], object]
+    trees: Sequence[Path],
+    arguments: Sequence[str],
+    rounds: int,
+    folder: Path,
+    tell: Callable[[str], object],
+    *,
+    count: bool = False,
 ) -> list[list[Record]]:
-    """Profiles of each tree, round by round in alternating order, after one run of each that fills the caches."""
+    """Profiles of each tree, round by round in alternating order, after one run of each that fills the caches.
+
+    With `count`, that first run counts calls, instructions and memory exactly; its counts stand in the first record.
+    """
     found: list[list[Record]] = [[] for _ in trees]
+    counted = []
     for tree in trees:
-        tell(f"warming up {tree.name}")
-        run_profile(tree, arguments, folder / "warm-up")
+        tell(f"{'counting' if count else 'warming up'} {tree.name}")
+        first = run_profile(tree, [*arguments, *(["--count"] if count else [])], folder / f"{tree.name}-first")
+        counted.append(first.counted)
     for i in range(rounds):
         order = range(len(trees)) if i % 2 == 0 else reversed(range(len(trees)))
         for k in order:
             tell(f"round {i + 1} of {rounds}: {trees[k].name}")
             found[k].append(run_profile(trees[k], arguments, folder / f"{trees[k].name}-{i}"))
-    return found
+    return [[replace(side[0], counted=counts), *side[1:]] for side, counts in zip(found, counted)]
 
 
 def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -19,6 +19,7 @@ from hdrmx.record import Record
 @click.option("--data", help="Data to run on, where OLD and NEW are revisions [default: the demo set].")
 @click.option("--images", metavar="A-B", help="Image numbers to use, where revisions are run.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Runs of each revision.")
+@click.option("--count", is_flag=True, help="Count calls, instructions and memory of revisions exactly, too.")
 @click.option("-j", "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Threads of these runs.")
 @click.option(
     "--repository",
@@ -41,6 +42,7 @@ def command(
     data: str | None,
     images: str | None,
     rounds: int,
+    count: bool,
     jobs: int,
     repository: Path,
     within: float,
@@ -68,7 +70,7 @@ def command(
             raise InputError(f"{old}, {new}", "are a record and a revision", "give two records or two revisions")
         else:
             kept = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hdrmx-compare-")))
-            before, after = _run(stack, repository, (old, new), data, images, rounds, jobs, kept)
+            before, after = _run(stack, repository, (old, new), data, images, rounds, jobs, kept, count)
         result = compare([r for r, _ in before], [r for r, _ in after], within)
         if html is not None:
             from hdrmx.report.comparison_page import comparison_page
@@ -127,6 +129,7 @@ def _run(
     rounds: int,
     jobs: int,
     folder: Path,
+    count: bool,
 ) -> tuple[Runs, Runs]:
     from hdrmx.analysis.revisions import commit_of, in_turn, tree_of
     from hdrmx.cli.demo import demo_data
@@ -137,7 +140,7 @@ def _run(
     trees = [stack.enter_context(tree_of(repository, commit)) for commit in commits]
     path = data or str(demo_data(lambda text: click.echo(text, err=True)))
     arguments = [str(Path(path).resolve()), "-j", str(jobs), *(["--images", images] if images else [])]
-    found = in_turn(trees, arguments, rounds, folder, lambda text: click.echo(text, err=True))
+    found = in_turn(trees, arguments, rounds, folder, lambda text: click.echo(text, err=True), count=count)
     old, new = (
         [(record, folder / f"{tree.name}-{i}") for i, record in enumerate(side)] for tree, side in zip(trees, found)
     )
