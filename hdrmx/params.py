@@ -284,8 +284,8 @@ class Scale(Settings):
 
     model: str = param(
         "auto",
-        "smooth along the scan, or one scale and B of each sweep; auto: the latter below 1 degree",
-        choices=("auto", "physical", "kb"),
+        "smooth along the scan; one scale and B a sweep (auto: below 1 degree); grids in place of B and absorption",
+        choices=("auto", "physical", "kb", "array"),
     )
     scale_interval_deg: float | None = param(
         None, "distance of the points of the scale; auto: by width", unit="deg", low=0.01

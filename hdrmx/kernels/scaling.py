@@ -2,8 +2,8 @@
 
 Observations stand group by group: group h of equivalent reflections is rows start[h] to start[h + 1]. One with
 weight 0 takes no part. The scale of an observation is g = C exp(B / 2d^2) A with C and B means of up to three
-neighbouring parameters, and A = 1 + a sum of harmonics. With l = d ln g / dp, and the best I of each group put in
-(I = sum w g J / sum w g^2, J the observed intensity), Gauss and Newton's matrix is
+neighbouring parameters (or points of grids in place of B / 2d^2), and A = 1 + a sum of harmonics. With l = d ln g / dp,
+and the best I of each group put in (I = sum w g J / sum w g^2, J the observed intensity), Gauss and Newton's matrix is
 
     sum over groups of [sum W l l^T - (sum W l)(sum W l)^T / sum W],  W = w (g I)^2,
 
@@ -31,8 +31,8 @@ class Design(NamedTuple):
 
     scale_at: Rows  # (n,) first of its parameters of C
     scale_weight: Floats  # (n, 3) adding up to 1; 0 where there are fewer parameters
-    decay_at: Rows  # (n,) first of its parameters of B, A^2
-    decay_weight: Floats  # (n, 3) times 1 / 2d^2; all 0 without decay
+    decay_at: Rows  # (n, rows) first of each three neighbours of what stands in the exponent: of B, or rows of a grid
+    decay_weight: Floats  # (n, 3 rows) times 1 / 2d^2 of B in A^2; all 0 without decay
     surface_at: Rows  # (n,) first parameter of its absorption surface; -1 without absorption
     surface: Floats  # (n, n_terms) harmonics
 
@@ -44,8 +44,9 @@ def _factors(design: Design, parameters: Floats, i: int) -> tuple[float, float, 
     for k in range(3):
         if design.scale_weight[i, k] != 0.0:
             c += design.scale_weight[i, k] * parameters[design.scale_at[i] + k]
+    for k in range(design.decay_weight.shape[1]):
         if design.decay_weight[i, k] != 0.0:
-            b += design.decay_weight[i, k] * parameters[design.decay_at[i] + k]
+            b += design.decay_weight[i, k] * parameters[design.decay_at[i, k // 3] + k % 3]
     first = design.surface_at[i]
     if first >= 0:
         for k in range(design.surface.shape[1]):
@@ -104,7 +105,8 @@ def accumulate(
     total = np.zeros(len(parameters))  # sum W l of a group
     seen = np.full(len(parameters), -1, np.int64)  # group that bore on a column last
     touched = np.zeros(len(parameters), np.int32)
-    columns, values = np.zeros(6, np.int32), np.zeros(6)
+    n_own = 3 + design.decay_weight.shape[1]
+    columns, values = np.zeros(n_own, np.int32), np.zeros(n_own)
     for h in range(len(start) - 1):
         mean, _ = _group_mean(start[h], start[h + 1], intensity, weight, scale)
         whole, n_touched = 0.0, 0
@@ -132,9 +134,9 @@ def _gradient(design: Design, parameters: Floats, i: int, columns: Rows, values:
         if design.scale_weight[i, k] != 0.0:
             columns[n], values[n] = design.scale_at[i] + k, design.scale_weight[i, k] / c
             n += 1
-    for k in range(3):
+    for k in range(design.decay_weight.shape[1]):
         if design.decay_weight[i, k] != 0.0:
-            columns[n], values[n] = design.decay_at[i] + k, design.decay_weight[i, k]
+            columns[n], values[n] = design.decay_at[i, k // 3] + k % 3, design.decay_weight[i, k]
             n += 1
     return n, 1.0 / a
 
@@ -234,7 +236,8 @@ def accumulate_blocks(
 
     `sweep` (n,) is that of an observation, `first_of_sweep` the first of its parameters.
     """
-    columns, values = np.zeros(6, np.int32), np.zeros(6)
+    n_own = 3 + design.decay_weight.shape[1]
+    columns, values = np.zeros(n_own, np.int32), np.zeros(n_own)
     total = np.zeros(blocks.shape[1])
     for h in range(len(start) - 1):
         mean, _ = _group_mean(start[h], start[h + 1], intensity, weight, scale)
@@ -275,7 +278,8 @@ def multiply(
     along: Floats,
 ) -> None:
     """Add to `out` the product of the matrix, which is never made, and `vector`. `along` (n,) is scratch."""
-    columns, values = np.zeros(6, np.int32), np.zeros(6)
+    n_own = 3 + design.decay_weight.shape[1]
+    columns, values = np.zeros(n_own, np.int32), np.zeros(n_own)
     for h in range(len(start) - 1):
         mean, _ = _group_mean(start[h], start[h + 1], intensity, weight, scale)
         top, whole = 0.0, 0.0
@@ -322,7 +326,8 @@ def variances(
 ) -> None:
     """Variance of ln g of every observation, l^T covariance l, from the covariances (sweeps, widest, widest)."""
     n_terms = design.surface.shape[1]
-    columns, values = np.zeros(6 + n_terms, np.int32), np.zeros(6 + n_terms)
+    n_own = 3 + design.decay_weight.shape[1] + n_terms
+    columns, values = np.zeros(n_own, np.int32), np.zeros(n_own)
     for i in range(len(out)):
         n, stretch = _gradient(design, parameters, i, columns, values)
         if design.surface_at[i] >= 0:

@@ -19,8 +19,9 @@ def log_jacobian(design: Design, parameters: Floats) -> tuple[Floats, Floats]:
         for k in range(3):
             if design.scale_weight[i, k]:
                 c[i, design.scale_at[i] + k] = design.scale_weight[i, k]
-            if design.decay_weight[i, k]:
-                b[i, design.decay_at[i] + k] = design.decay_weight[i, k]
+        for k, weight in enumerate(design.decay_weight[i]):
+            if weight:
+                b[i, design.decay_at[i, k // 3] + k % 3] = weight
         if design.surface_at[i] >= 0:
             a[i, design.surface_at[i] : design.surface_at[i] + design.surface.shape[1]] = design.surface[i]
     C, B, A = c @ parameters, np.exp(b @ parameters), 1 + a @ parameters

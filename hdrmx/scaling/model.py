@@ -1,7 +1,8 @@
 """The model of scales: C(phi) exp(B(phi) / 2d^2) A(s0, s1) for each sweep.
 
 C and B change smoothly along the scan; A is 1 + sum of P_lm [Y_lm(-s0) + Y_lm(s1)] / 2 with directions in the frame
-of the crystal, in which absorption stays as the crystal turns. A narrow wedge has one C and one B (the model KB).
+of the crystal, in which absorption stays as the crystal turns. A narrow wedge has one C and one B (the model KB). The
+model `array` (`scaling.array`) has grids in place of B and A.
 After Evans & Murshudov (2013) Acta Cryst. D69, 1204-1214, Katayama (1986) Acta Cryst. A42, 19-23, Blessing (1995)
 Acta Cryst. A51, 33-38 and Beilsten-Edmands et al. (2020) Acta Cryst. D76, 385-399; spacings and restraints are those
 of DIALS 3.12.
@@ -22,6 +23,7 @@ from hdrmx.kernels.scaling import Design
 from hdrmx.models import Geometry
 from hdrmx.params import Scale
 from hdrmx.refinement.smoother import Smoother
+from hdrmx.scaling.array import INTERVAL_DEG, RESTRAINT, Bounds, Grids, across, make_grids
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,6 +45,7 @@ class SweepModel:
     l_max: int
     surface_weight: float
     decay_weight: float
+    grids: Grids | None = None  # of the model `array`; they stand in the place of B
 
     @property
     def n_scale(self) -> int:
@@ -50,6 +53,8 @@ class SweepModel:
 
     @property
     def n_decay(self) -> int:
+        if self.grids is not None:
+            return self.grids.n_samples
         return self.decay.n_samples if self.decay else 0
 
     @property
@@ -84,6 +89,11 @@ class Model:
     def n_terms(self) -> int:
         """Harmonics of every sweep that has a surface."""
         return max((s.n_surface for s in self.sweeps), default=0)
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Threes of neighbouring points in an observation's exponent."""
+        return 12 if any(s.grids is not None for s in self.sweeps) else 1
 
     @cached_property
     def first_of_sweep(self) -> npt.NDArray[np.int32]:
@@ -128,26 +138,29 @@ class Model:
         return new
 
 
-def make_model(geometries: Sequence[Geometry], params: Scale) -> Model:
-    """A model of sweeps as wide as theirs; a still has one C and one B."""
+def make_model(geometries: Sequence[Geometry], params: Scale, bounds: Sequence[Bounds] = ()) -> Model:
+    """A model of sweeps as wide as theirs; a still has one C and one B. `bounds` are needed for the model `array`."""
     sweeps, first = [], 0
-    for geometry in geometries:
-        sweep = _sweep_model(first, geometry, params)
+    for number, geometry in enumerate(geometries):
+        sweep = _sweep_model(first, geometry, params, bounds[number] if bounds else Bounds())
         sweeps.append(sweep)
         first += sweep.n
     return Model(tuple(sweeps))
 
 
-def _sweep_model(first: int, geometry: Geometry, params: Scale) -> SweepModel:
+def _sweep_model(first: int, geometry: Geometry, params: Scale, bounds: Bounds) -> SweepModel:
     scan = geometry.scan
     width = abs(float(np.degrees(scan.width_rad))) * scan.n_frames if scan is not None else 0.0
     begin, end = (float(scan.first), float(scan.first + scan.n_frames)) if scan is not None else (0.0, 1.0)
-    is_smooth = params.model == "physical" or (params.model == "auto" and width >= NARROWEST_DEG)
+    is_smooth = params.model in ("physical", "array") or (params.model == "auto" and width >= NARROWEST_DEG)
     if not is_smooth or width == 0.0:
         constant = Smoother(begin, end, 0)
         return SweepModel(first, constant, constant if params.decay else None, 0, 0.0, params.decay_restraint)
     _, of_scale, of_decay = next(row for row in SPACINGS_DEG if width < row[0])
     scale = Smoother(begin, end, _intervals(width, params.scale_interval_deg or of_scale))
+    if params.model == "array":
+        grids = make_grids(begin, end, width, params.decay_interval_deg or INTERVAL_DEG, bounds)
+        return SweepModel(first, scale, None, 0, 0.0, RESTRAINT, grids)
     decay = Smoother(begin, end, _intervals(width, params.decay_interval_deg or of_decay)) if params.decay else None
     level = params.absorption
     if level == "auto":
@@ -196,8 +209,8 @@ def make_design(
     out = Design(
         np.zeros(n, np.int32),
         np.zeros((n, 3)),
-        np.zeros(n, np.int32),
-        np.zeros((n, 3)),
+        np.zeros((n, model.n_rows), np.int32),
+        np.zeros((n, 3 * model.n_rows)),
         np.full(n, -1, np.int32),
         np.zeros((n, model.n_terms)),
     )
@@ -209,8 +222,11 @@ def make_design(
         out.scale_at[rows] = at + first
         if own.decay is not None:
             at, weight = own.decay.weights(frame[rows])
-            out.decay_at[rows] = at + first + own.n_scale
-            out.decay_weight[rows] = weight / (2.0 * d[rows] ** 2)[:, None]
+            out.decay_at[rows, 0] = at + first + own.n_scale
+            out.decay_weight[rows, :3] = weight / (2.0 * d[rows] ** 2)[:, None]
+        if own.grids is not None:
+            at, weight = own.grids.weights(frame[rows], d[rows] ** -2.0, across(geometry, s1[rows]))
+            out.decay_at[rows], out.decay_weight[rows] = at + first + own.n_scale, weight
         if own.l_max:
             out.surface_at[rows] = first + own.n_scale + own.n_decay
             harmonics = np.zeros((len(rows), own.n_surface))

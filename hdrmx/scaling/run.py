@@ -11,6 +11,7 @@ import pandas as pd
 from hdrmx.kernels import scaling as kernels
 from hdrmx.models import Geometry
 from hdrmx.params import Scale
+from hdrmx.scaling.array import Bounds, bounds_of
 from hdrmx.scaling.combine import PROFILE, SUM, choose_middle, combined
 from hdrmx.scaling.error_model import Scatter, find_error_model, first_error_model
 from hdrmx.scaling.fit import Data, Fit, covariances, fit
@@ -48,7 +49,7 @@ class Run:
         self.variance = self._by_error_model()
         n = len(observations)
         self.scale, self.log_variance, self.outlier = np.ones(n), np.full(n, np.nan), np.zeros(n, bool)
-        self.model = make_model(geometries, params)
+        self.model = make_model(geometries, params, self._bounds() if params.model == "array" else ())
         self.parameters = self.model.start()
         self.covariances = np.zeros((len(geometries), 0, 0))
         self.whole = observations.partiality >= params.fit_partiality
@@ -57,6 +58,11 @@ class Run:
         self.by_sweep = np.argsort(observations.sweep, kind="stable")
         self.fit_rows, self.fit_start = self._choose_groups()
         self.fit_design = self._design(self.fit_rows)
+
+    def _bounds(self) -> list[Bounds]:
+        obs = self.obs
+        rows = [np.flatnonzero(obs.sweep == number) for number in range(len(self.geometries))]
+        return [bounds_of(geometry, obs.d[r], obs.s1[r]) for geometry, r in zip(self.geometries, rows)]
 
     def start(self) -> None:
         """One scale for each sweep, by turns with the means of groups."""

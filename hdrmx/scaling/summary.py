@@ -14,12 +14,17 @@ Ints = npt.NDArray[np.int64]
 
 
 def parameter_table(model: Model, parameters: Floats, covariances: Floats) -> pd.DataFrame:
-    """Columns sweep, part (scale, decay, absorption), frame (of its point; NaN), term (l, m; empty), value, sd."""
+    """Columns sweep, part, frame, term, value, sd.
+
+    Part is scale, decay or absorption; frame that of a point, or NaN; term "l,m", the place in a grid, or empty.
+    """
     rows = []
     for number, (sweep, block) in enumerate(zip(model.sweeps, covariances)):
         places = [("scale", f, "") for f in sweep.scale.positions]
         if sweep.decay is not None:
             places += [("decay", f, "") for f in sweep.decay.positions]
+        if sweep.grids is not None:
+            places += sweep.grids.places()
         for l in range(1, sweep.l_max + 1):
             places += [("absorption", float("nan"), f"{l},{m}") for m in range(-l, l + 1)]
         sds = np.sqrt(np.maximum(np.diag(block)[: sweep.n], 0.0))

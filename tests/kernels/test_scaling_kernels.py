@@ -25,7 +25,7 @@ def _case(seed: int, n_groups: int = 30, with_surface: bool = True):
     design = scaling.Design(
         (first + rng.integers(0, 3, n)).astype(np.int32),
         weights / weights.sum(axis=1)[:, None],
-        (first + 5 + rng.integers(0, 2, n)).astype(np.int32),
+        (first + 5 + rng.integers(0, 2, n)).astype(np.int32)[:, None],
         np.where((sweep < 2)[:, None], rng.uniform(0, 0.1, (n, 3)), 0.0),
         np.where(with_surface & (sweep < 2), first + 9, -1).astype(np.int32),
         rng.normal(size=(n, TERMS)),
@@ -56,6 +56,21 @@ def test_normal_equations(n_groups: int, with_surface: bool) -> None:
     assert found == pytest.approx(target, rel=1e-12)
     ours, slope = np.zeros_like(matrix), np.zeros_like(gradient)
     scaling.accumulate(design, parameters, start, intensity, weight, scale, ours, slope)
+    np.testing.assert_allclose(np.triu(ours), np.triu(matrix), atol=1e-11 * abs(matrix).max())
+    np.testing.assert_allclose(slope, gradient, atol=1e-11 * abs(gradient).max())
+
+
+def test_normal_equations_with_grids() -> None:
+    """More than one row of three neighbours in the exponent."""
+    design, parameters, start, intensity, weight, _ = _case(3)
+    rng = np.random.default_rng(4)
+    rows = design.decay_at + 3 * np.arange(3, dtype=np.int32)
+    design = design._replace(
+        decay_at=rows, decay_weight=rng.uniform(0, 0.1, (len(rows), 9)), surface_at=np.full(len(rows), -1, np.int32)
+    )
+    _, matrix, gradient = scaling_plain.normal_equations(design, parameters, start, intensity, weight)
+    ours, slope = np.zeros_like(matrix), np.zeros_like(gradient)
+    scaling.accumulate(design, parameters, start, intensity, weight, _scales(design, parameters), ours, slope)
     np.testing.assert_allclose(np.triu(ours), np.triu(matrix), atol=1e-11 * abs(matrix).max())
     np.testing.assert_allclose(slope, gradient, atol=1e-11 * abs(gradient).max())
 

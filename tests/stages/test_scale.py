@@ -66,6 +66,26 @@ def test_planted_scales_come_back() -> None:
     assert np.corrcoef(measured / planted.scale[found.row] / np.exp(off), true)[0, 1] > 0.998
 
 
+def test_array_follows_what_physics_does_not() -> None:
+    """A scale that hangs on the place on the detector, changing along the scan, and a decay that is no B."""
+    planted = plant(Plan(degrees=120.0, mean=2000.0, n_unique=1500, multiplicity=8))
+    table = planted.sweep.observations.copy()
+    turn = table["frame"].to_numpy() / 400
+    factor = np.exp(0.25 * table["s1_x"] * np.cos(5 * turn) + 0.3 * table["s1_y"] ** 2 - 8 * turn / table["d"] ** 4)
+    for kind in ("sum", "prf"):
+        table[f"{kind}_value"] *= factor
+        table[f"{kind}_variance"] *= factor**2
+    true = dataclasses.replace(planted, scale=planted.scale * factor.to_numpy(), sweep=with_table(planted, table))
+    off = {}
+    for model in ("physical", "array"):
+        found = scale([true.sweep], "P 21 21 21", Scale(model=model, outlier_sigma=0))
+        off[model] = float(np.sqrt(np.mean(_relative(found, true) ** 2)))
+    assert found.counts["parameters"] == len(found.parameter_table) == 10 + 8 * (10 + 9)
+    assert np.isfinite(found.observations["scale_sigma"]).all()
+    assert off["array"] < 0.025
+    assert off["physical"] > 0.06
+
+
 def test_errors_of_scales_are_what_is_claimed() -> None:
     planted = [plant(dataclasses.replace(_physical(settings=SMOOTH), n_unique=300), seed) for seed in range(8)]
     found = [scale([p.sweep], "P 21 21 21", SMOOTH) for p in planted]
