@@ -24,6 +24,7 @@ CALLS, TIME, MEMORY, INSTRUCTIONS = "counts", "time", "memory", "instructions"
 _LEAST_SHARE = 0.02  # of all time at the largest size, below which a time isn't fitted
 _LEAST_CALLS = 32  # at the largest size, below which calls aren't fitted
 _LEAST_BYTES = 4096
+_LEAST_COMPILED = 0.002  # of all instructions: they are counted, not sampled
 _SPREAD = 0.003  # of instruction counts
 
 
@@ -233,23 +234,46 @@ def likeliest(costs: Sequence[FunctionCost], declared: Growth, measure: str) -> 
     return []
 
 
-def guilty_compiled(samples: Sequence[Mapping[str, Any]], declared: Growth) -> list[Guilty]:
-    """Compiled functions whose own instructions grow faster than declared."""
-    counts: dict[str, dict[int, list[float]]] = {}
+@dataclass(frozen=True)
+class Compiled:
+    """Own instructions of a compiled function, by size."""
+
+    name: str
+    instructions: dict[int, float]
+    share: float  # at the largest size
+    fitted: Fitted | None
+
+
+def compiled_functions(samples: Sequence[Mapping[str, Any]]) -> list[Compiled]:
+    """Those with more than a trace of the instructions at the largest size, the most first."""
+    counts: dict[str, dict[int, float]] = {}
     totals = {int(s["n"]): float(s["instructions"]) for s in samples}
     if not totals:
         return []
-    largest = max(totals)
     for sample in samples:
         for name, n in sample["functions"].items():
-            counts.setdefault(name, {})[int(sample["n"])] = [float(n)]
+            counts.setdefault(name, {})[int(sample["n"])] = float(n)
+    largest = max(totals)
     found = []
     for name, sizes in counts.items():
-        share = sizes.get(largest, [0.0])[0] / totals[largest]
-        fitted = _fitted(sizes, exact=False, noise=_SPREAD) if share >= _LEAST_SHARE else None
-        if fitted is not None and verdict(fitted, declared) == EXCEEDS:
-            exponent = fitted.local_exponent
-            found.append(Guilty(name, "", 0, INSTRUCTIONS, exponent, 0.0, share, share * 10**exponent))
+        share = sizes.get(largest, 0.0) / totals[largest]
+        if share >= _LEAST_COMPILED:
+            fitted = _fitted({n: [v] for n, v in sizes.items()}, exact=False, noise=_SPREAD)
+            found.append(Compiled(name, sizes, share, fitted))
+    return sorted(found, key=lambda f: -f.share)
+
+
+def guilty_compiled(functions: Sequence[Compiled], declared: Growth) -> list[Guilty]:
+    """Compiled functions whose own instructions are of a class beyond the declared one, and steeper."""
+    found = []
+    for f in functions:
+        fitted = f.fitted
+        if fitted is None or verdict(fitted, declared) != EXCEEDS:
+            continue
+        exponent = fitted.local_exponent
+        if f.share >= _LEAST_SHARE or fitted.growth is not None:
+            weight = f.share * 10 ** (exponent - declared.power)
+            found.append(Guilty(f.name, "", 0, INSTRUCTIONS, exponent, 0.0, f.share, weight))
     return sorted(found, key=lambda g: -g.weight)
 
 

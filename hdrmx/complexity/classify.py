@@ -20,6 +20,7 @@ _LEVEL = 0.95  # of intervals
 _SURE = 1e-4  # of an excess that is none
 _EXCESS_EXACT, _EXCESS_NOISY = 0.05, 0.25  # least share of what is above the declared class, at the largest size
 _KNOWN = 100  # degrees of freedom of noise that is known, as that of rounding
+_RISE = 2.0  # rise of the cost of an allowed unit that a timing must show; caches and branches alone give up to 1.5
 _STEEPER = 0.2  # exponent above the declared one that a timing must show; caches alone give about 0.15
 
 
@@ -200,7 +201,14 @@ def _is_excess(fitted: Fitted, allowed: Growth) -> bool:
     share = min(h.share_above(allowed, series.largest) for h in fits)
     if series.exact:
         return share >= _EXCESS_EXACT
-    return share >= _EXCESS_NOISY and fitted.exponent.low > allowed.power + _STEEPER
+    steep = fitted.exponent.low > allowed.power + _STEEPER
+    return share >= _EXCESS_NOISY and steep and (series.freedom == 0 or _rise(series, allowed) >= _RISE)
+
+
+def _rise(series: Series, allowed: Growth) -> float:
+    """By how much the cost of an allowed unit of work rises, from where it is lowest to the largest size."""
+    per_unit = series.y / np.maximum(allowed.at(series.n), 1e-300)
+    return float(per_unit[-1] / per_unit.min())
 
 
 def _allowed_misfit(series: Series, allowed: Growth) -> float:

@@ -15,8 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from hdrmx.complexity.by_function import Guilty, guilty_compiled
-from hdrmx.complexity.classify import EXCEEDS
+from hdrmx.complexity.by_function import Guilty, compiled_functions, guilty_compiled
 from hdrmx.complexity.measuring import Plan
 from hdrmx.complexity.samples import has_valgrind, read_callgrind, remaining
 from hdrmx.complexity.study import INSTRUCTIONS, IO, MEASURES, MEMORY, TIME, Study, judge
@@ -64,9 +63,12 @@ def study_command(command: str, plan: Plan) -> Study:
         if name in plan.measures and values.get(name)
     }
     guilty: list[Guilty] = []
-    if INSTRUCTIONS in measures and measures[INSTRUCTIONS].verdict == EXCEEDS:
-        guilty = guilty_compiled(counted, plan.declared_of(INSTRUCTIONS))
-    return Study(plan.label or command, plan.driver or "n", tuple(sorted(sizes)), plan.allowed, measures, tuple(guilty))
+    compiled = compiled_functions(counted)
+    if INSTRUCTIONS in measures:
+        guilty = guilty_compiled(compiled, plan.declared_of(INSTRUCTIONS))
+    sizes = tuple(sorted(sizes))
+    name, driver = plan.label or command, plan.driver or "n"
+    return Study(name, driver, sizes, plan.allowed, measures, tuple(guilty), compiled=tuple(compiled))
 
 
 def fill(command: str, n: int) -> str:

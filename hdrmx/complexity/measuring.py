@@ -10,9 +10,11 @@ from time import perf_counter
 from typing import Any
 
 from hdrmx.complexity.by_function import (
+    Compiled,
     FunctionCost,
     Guilty,
     call_edges,
+    compiled_functions,
     function_costs,
     guilty_compiled,
     guilty_functions,
@@ -89,6 +91,7 @@ def study_function(target: FunctionTarget, plan: Plan) -> Study:
                 prior = measures[name].fitted.growth  # type: ignore[union-attr]
     costs = function_costs(calls, home)
     held = holders(memory, home)
+    compiled = compiled_functions(counted)
     called = call_edges(calls, home)
     counters = _counters(timed or calls)
     for name, by_size in counters.items():
@@ -103,12 +106,13 @@ def study_function(target: FunctionTarget, plan: Plan) -> Study:
         sizes=tuple(sizes),
         declared=plan.allowed,
         measures=measures,
-        guilty=_blame(plan, measures, costs, held, counted),
+        guilty=_blame(plan, measures, costs, held, compiled),
         holders=tuple(g for g, _ in held),
         functions=tuple(costs),
         counters=counters,
         answers={s["n"]: s["answer"] for s in calls if s.get("answer")},
         edges=called,
+        compiled=tuple(compiled),
     )
 
 
@@ -231,7 +235,7 @@ def _blame(
     measures: Mapping[str, Any],
     costs: Sequence[FunctionCost],
     held: Sequence[tuple[Guilty, Fitted | None]],
-    counted: list[dict[str, Any]],
+    compiled: Sequence[Compiled],
 ) -> tuple[Guilty, ...]:
     """Functions that are guilty by calls or time; of memory and instructions where that measure itself exceeds."""
     exceeding = {name for name, m in measures.items() if m.verdict == EXCEEDS}
@@ -242,6 +246,5 @@ def _blame(
     if MEMORY in exceeding:
         declared = plan.declared_of(MEMORY)
         found += [g for g, f in held if f is not None and verdict(f, declared) == EXCEEDS] or [g for g, _ in held[:1]]
-    if INSTRUCTIONS in exceeding:
-        found += guilty_compiled(counted, plan.declared_of(INSTRUCTIONS))
+    found += guilty_compiled(compiled, plan.declared_of(INSTRUCTIONS))
     return tuple(found)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hdrmx.complexity.by_function import FunctionCost, Guilty
+from hdrmx.complexity.by_function import Compiled, FunctionCost, Guilty
 from hdrmx.complexity.classify import (
     EXCEEDS,
     MIN_SIZES,
@@ -70,6 +70,7 @@ class Study:
     answers: dict[int, str] = field(default_factory=dict)
     edges: dict[tuple[str, str], dict[int, float]] = field(default_factory=dict)  # calls by caller and callee
     holders: tuple[Guilty, ...] = ()  # functions that hold most when memory is at its peak
+    compiled: tuple[Compiled, ...] = ()
     notes: tuple[str, ...] = ()  # why something wasn't measured
     parts: dict[str, Study] = field(default_factory=dict)  # stages of a pipeline
 
@@ -117,6 +118,7 @@ def as_json(study: Study) -> dict[str, Any]:
         "functions": _functions_json(study.functions),
         "counters": {name: {str(n): v for n, v in by_size.items()} for name, by_size in study.counters.items()},
         "answers": {str(n): digest for n, digest in study.answers.items()},
+        "compiled": [_compiled_json(f) for f in study.compiled],
         "notes": list(study.notes),
         "parts": {name: as_json(part) for name, part in study.parts.items()},
     }
@@ -185,6 +187,15 @@ def _functions_json(functions: Sequence[FunctionCost]) -> list[dict[str, Any]]:
     return [
         _function_json(f) | {"callees": [[place[k], n] for k, n in f.called.items() if k in place]} for f in functions
     ]
+
+
+def _compiled_json(f: Compiled) -> dict[str, Any]:
+    return {
+        "function": f.name,
+        "share_at_largest": f.share,
+        "instructions": {str(n): v for n, v in sorted(f.instructions.items())},
+        "exponent": None if f.fitted is None else f.fitted.local_exponent,
+    }
 
 
 def _function_json(f: FunctionCost) -> dict[str, Any]:
