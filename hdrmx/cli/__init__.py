@@ -24,6 +24,7 @@ COMMANDS = {  # name: (module with an object `command`, one line of help)
     "complexity": ("hdrmx.cli.complexity", "Measure how cost grows with size, and name the function to blame."),
     "compare": ("hdrmx.cli.compare", "Say what changed between two runs or two revisions."),
     "bisect": ("hdrmx.cli.bisect", "Find the commit that changed a cost."),
+    "regress": ("hdrmx.cli.regress", "Find what changed over a history of results, with commit and cause."),
     "simulate": ("hdrmx.cli.simulate", "Make a rotation or grid data set with known truth."),
     "machine": ("hdrmx.cli.machine", "Show the machine's fingerprint."),
     "params": ("hdrmx.cli.params", "List every setting with its default, unit and limits."),

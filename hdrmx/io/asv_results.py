@@ -66,7 +66,9 @@ def repository_commits(repo: str | Path) -> tuple[Commit, ...]:
     """All commits, oldest first, in an order that respects parents; with subjects and changed files."""
     layout = ["log", "--all", "--topo-order", "--reverse", "--name-only", "--format=%x01%H%x02%ct%x02%s"]
     try:
-        done = subprocess.run(["git", "-C", str(repo), *layout], capture_output=True, text=True, check=True, timeout=300)
+        done = subprocess.run(
+            ["git", "-C", str(repo), *layout], capture_output=True, text=True, check=True, timeout=300
+        )
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
         raise InputError(repo, f"its history can't be read ({said.strip()})", "give a checkout of git") from None
@@ -155,7 +157,9 @@ def _surroundings(run: dict[str, Any]) -> dict[str, str]:
 
 
 def _difference(old: dict[str, str], new: dict[str, str]) -> str:
-    changed = [f"{k}: {old.get(k, 'none')} → {new.get(k, 'none')}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    changed = [
+        f"{k}: {old.get(k, 'none')} → {new.get(k, 'none')}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)
+    ]
     return "; ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
 
 
