@@ -19,6 +19,7 @@ from hdrmx.complexity.solve import non_negative, residuals_squared, unconstraine
 
 Floats = npt.NDArray[np.float64]
 TOP_SHARE = 0.5  # of the cost at the largest size, that the named term must have
+_NEGATIVE = 0.25  # of the cost at the largest size, that negative terms of exact counts may come to together
 _ROUNDING = 0.3  # standard deviation of rounding to a whole number
 _LEAST_NOISE = 1e-7  # relative, of exact values
 _MIDMEAN_LOSS = 1.09  # standard deviation of the mean of the middle half, over that of the mean, of normal noise
@@ -229,5 +230,6 @@ def _try_either_sign(designs: Floats, y: Floats, coefficients: Floats, misfit: F
     free = unconstrained(designs, y)
     share = free[:, -1] / np.maximum(free.sum(axis=1), 1e-300)
     left = residuals_squared(designs, free, y)
-    usable = (left < misfit) & (free[:, -1] > 0) & (share < 2.0) & (share >= (TOP_SHARE if dominated else 0.0))
+    negative = -np.minimum(free, 0.0).sum(axis=1) / np.maximum(free.sum(axis=1), 1e-300)
+    usable = (left < misfit) & (negative <= _NEGATIVE) & (share > 0) & (share >= (TOP_SHARE if dominated else 0.0))
     coefficients[usable], misfit[usable] = free[usable], left[usable]

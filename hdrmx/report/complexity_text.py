@@ -20,9 +20,11 @@ def _lines(study: Mapping[str, Any], indent: str) -> Iterator[str]:
     ladder = f"{study['driver']} = {sizes[0]} ... {sizes[-1]} ({len(sizes)} sizes)" if sizes else "no sizes"
     yield f"{indent}{study['target']}: {study['verdict'].upper()} (declared {study['declared']}), {ladder}"
     if study["measures"]:
-        yield f"{indent}  {'measure':<14}{'class':<24}{'exponent':<22}{'local':>6}  {'at largest':>12}  verdict"
+        yield f"{indent}  {'measure':<24}{'class':<24}{'exponent':<22}{'local':>6}  {'at largest':>12}  verdict"
     for name, m in study["measures"].items():
-        yield f"{indent}  {name:<14}{_class(m):<24}{_exponent(m):<22}{_local(m):>6}  {_last(m):>12}  {_verdict(m)}"
+        if not any(any(v) for v in m["values"].values()) and m["verdict"] == "within":
+            continue  # nothing at any size
+        yield f"{indent}  {name:<24}{_class(m):<24}{_exponent(m):<22}{_local(m):>6}  {_last(m):>12}  {_verdict(m)}"
     for b in study["breaches"]:
         yield f"{indent}  {b['kind']}: {b['name']} is {b['value']:.3g}, allowed {b['limit']:g}"
     if study["guilty"]:
