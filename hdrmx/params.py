@@ -205,6 +205,7 @@ class Refine(Settings):
         unit="deg",
         low=0.1,
     )
+    slips: bool = param(True, "look for sudden turns of the crystal, and break its smooth course there")
     outliers: str = param(
         "mcd", "how spots that don't fit are found, before each cycle", choices=("mcd", "tukey", "none")
     )

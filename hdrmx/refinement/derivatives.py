@@ -20,6 +20,7 @@ def jacobian(data: Data, model: Parametrisation, values: Array) -> tuple[Array, 
     at = state(model, values)
     index = np.minimum(data.block[:, None] + np.arange(3), model.n_blocks - 1)
     local = np.einsum("nt,ntk->nk", data.smooth, at.blocks[index])
+    local[:, :3] += np.concatenate([np.zeros((1, 3)), at.offsets])[data.segment]
     q = np.einsum("nij,nj->ni", data.A0[data.crystal], data.hkl)
     strains = data.strains[data.crystal]
     stretch = np.eye(3) + np.einsum("nk,nkij->nij", local[:, 3:], strains)
@@ -51,6 +52,11 @@ def jacobian(data: Data, model: Parametrisation, values: Array) -> tuple[Array, 
             where = model.n_border + block * model.n_block + column
             whole[np.arange(len(r)), :, where] += data.smooth[:, t, None] * local_derivative
     border = _border(at, s1 / v[:, 2:], position, D, chain, still)
+    border = np.concatenate([border, np.zeros((3 * len(at.offsets), len(r), 3))])
+    for k in range(3):
+        inside = np.flatnonzero(data.segment)
+        by_turn = chain(np.einsum("nij,nj->ni", spin, dp[k]), still)
+        border[6 + 3 * data.segment[inside] + k, inside] = by_turn[inside]
     whole[:, :, : model.n_border] = np.moveaxis(border, 0, 2)[:, :, data.border]
     return position - data.target, whole
 

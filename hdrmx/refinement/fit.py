@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hdrmx.errors import InputError
 from hdrmx.models import Crystal, Geometry
 from hdrmx.refinement import outliers
+from hdrmx.refinement.breaks import Slip
 from hdrmx.refinement.engine import Evaluation, Solution, minimise, residuals
 from hdrmx.refinement.hold import hold_what_is_loose
 from hdrmx.refinement.observations import Observations
@@ -36,6 +37,8 @@ class Fit:
     """
 
     crystals: tuple[Crystal, ...]
+    bases: tuple[Crystal, ...]  # without what slips and the course along the scan add: where a next cycle begins
+    slips: tuple[Slip, ...]
     geometry: Geometry
     used: Mask
     outlier: Mask
@@ -69,6 +72,7 @@ def refine_static(
     tukey_iqr: float = 1.5,
     per_degree: float = 0.0,
     probability: float = 0.975,
+    slips: Sequence[Slip] = (),
 ) -> Fit:
     """Refine crystals that don't change along the scan, all lattices together, and the one geometry.
 
@@ -78,6 +82,7 @@ def refine_static(
     reject : "none", "tukey" (all lattices and frames together) or "mcd" (runs of about 18 degrees of each lattice)
     per_degree : above 0, only about so many reflections a degree are fitted, spread evenly over the frames
     probability : of chi squared, beyond which "mcd" rejects
+    slips : where crystals turn suddenly, and about by how much
 
     Raises
     ------
@@ -87,7 +92,7 @@ def refine_static(
     -----
     Minimises the sum over x, y and phi of (calculated - observed)^2 / variance. Time ~ n.
     """
-    return _fit(obs, crystals, geometry, free, 0, max_steps, reject, tukey_iqr, per_degree, probability)
+    return _fit(obs, crystals, geometry, free, 0, max_steps, reject, tukey_iqr, per_degree, probability, slips)
 
 
 def refine_scan_varying(
@@ -102,12 +107,13 @@ def refine_scan_varying(
     tukey_iqr: float = 1.5,
     per_degree: float = 0.0,
     probability: float = 0.975,
+    slips: Sequence[Slip] = (),
 ) -> Fit:
     """As `refine_static`, with orientation and cell of every crystal smoothed over `n_intervals` of the scan.
 
     The crystals come back with `A_at_scan_points`. Time ~ n + n_intervals.
     """
-    return _fit(obs, crystals, geometry, free, n_intervals, max_steps, reject, tukey_iqr, per_degree, probability)
+    return _fit(obs, crystals, geometry, free, n_intervals, max_steps, reject, tukey_iqr, per_degree, probability, slips)
 
 
 def _fit(
@@ -121,11 +127,12 @@ def _fit(
     tukey_iqr: float,
     per_degree: float,
     probability: float,
+    slips: Sequence[Slip],
 ) -> Fit:
     _check(obs, crystals, geometry)
-    model = parametrise(crystals, geometry, free, n_intervals)
+    model = parametrise(crystals, geometry, free, n_intervals, slips)
     everything = data(obs, model)
-    residual, valid = residuals(everything, model, np.zeros(model.n_values))
+    residual, valid = residuals(everything, model, model.start)
     usable = valid & np.isfinite(residual).all(axis=1) & np.isfinite(everything.weight).all(axis=1)
     usable &= ~near_spindle(obs, geometry)
     outlier = np.zeros(len(obs), bool)
@@ -190,7 +197,7 @@ def select(everything: Data, rows: Mask) -> Data:
     n = len(rows)
     if rows.all():
         return everything
-    per_row = ("hkl", "crystal", "block", "smooth", "panel", "sense", "target", "weight")
+    per_row = ("hkl", "crystal", "block", "smooth", "segment", "panel", "sense", "target", "weight")
     assert all(len(getattr(everything, name)) == n for name in per_row)
     return everything._replace(**{name: getattr(everything, name)[rows] for name in per_row})
 
@@ -230,6 +237,8 @@ def _report(
     rmsd_mm = np.sqrt(np.mean(residual[used & valid] ** 2, axis=0))
     return Fit(
         crystals=model.crystals_at(values),
+        bases=model.bases_at(values),
+        slips=model.slips_at(values),
         geometry=geometry,
         used=used & valid,
         outlier=outlier,

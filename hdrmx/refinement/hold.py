@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import numpy as np
-
 from hdrmx.refinement.engine import Evaluation, evaluate
 from hdrmx.refinement.parameters import Free, Parametrisation, parametrise
 from hdrmx.refinement.problem import Data, rebound
@@ -43,7 +41,7 @@ def hold_what_is_loose(chosen: Data, model: Parametrisation, n_used: int) -> Sta
     """
     model, notes = _enough_reflections(model, n_used)
     chosen = rebound(chosen, model)
-    at = evaluate(chosen, model, np.zeros(model.n_values))
+    at = evaluate(chosen, model, model.start)
     for name, parts in LOOSE_PARTS if model.smoother.n_intervals == 0 else ():
         asked = [p for p in parts if p in model.free.detector]
         if not asked or not (model.free.cell or model.free.orientation):
@@ -61,7 +59,7 @@ def hold_what_is_loose(chosen: Data, model: Parametrisation, n_used: int) -> Sta
             detector = tuple(p for p in model.free.detector if p not in parts)
             model = _with(model, dataclasses.replace(model.free, detector=detector))
             chosen = rebound(chosen, model)
-            at = evaluate(chosen, model, np.zeros(model.n_values))
+            at = evaluate(chosen, model, model.start)
     return Start(chosen, model, at, notes)
 
 
@@ -84,4 +82,4 @@ def _enough_reflections(model: Parametrisation, n_used: int) -> tuple[Parametris
 
 
 def _with(model: Parametrisation, free: Free) -> Parametrisation:
-    return parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals)
+    return parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals, model.slips)

@@ -60,10 +60,10 @@ def accumulate(data: Data, state: State, sums: Sums, with_normals: bool, residua
     """
     # p and its parts, then r, s1, e; gradients of X, Y, phi by r and by s0
     vectors, by_r, by_s0 = np.empty((6, 3)), np.empty((3, 3)), np.empty((3, 3))
-    angles, stretch = np.empty((2, 3)), np.empty((3, 3))
-    jac_border, jac_block = np.empty((3, 9)), np.empty((3, 9))
+    angles, stretch, jac_block = np.empty((2, 3)), np.empty((3, 3)), np.empty((3, 9))
     product = np.empty((len(data.columns), len(data.columns)))
     position = np.empty(4)
+    jac_border = np.zeros((3, 9 + 3 * len(state.offsets)))  # the last ones of the slips
     total = 0.0
     for i in range(len(data.hkl)):
         _crystal_vector(data, state, i, angles, stretch, vectors)
@@ -78,6 +78,7 @@ def accumulate(data: Data, state: State, sums: Sums, with_normals: bool, residua
             _gradients(state.D[data.panel[i]], vectors, position, by_r, by_s0)
             _border_row(state, vectors, position, by_s0, state.D[data.panel[i]], jac_border)
             _block_row(data, i, angles, vectors, position, by_r, jac_block)
+            _slip_row(data.segment[i], jac_block, jac_border)
             _add(data, i, residual, jac_border, jac_block, product, sums)
     return total
 
@@ -94,6 +95,8 @@ def _crystal_vector(data: Data, state: State, i: int, angles: Array, stretch: Ar
             if data.smooth[i, t] != 0.0:
                 value += data.smooth[i, t] * state.blocks[first + t, k]
         if k < 3:
+            if data.segment[i] > 0:
+                value += state.offsets[data.segment[i] - 1, k]
             angles[0, k] = math.cos(value)
             angles[1, k] = math.sin(value)
         elif value != 0.0:
@@ -226,6 +229,17 @@ def _block_row(data: Data, i: int, angles: Array, vectors: Array, position: Arra
                 + f1 * (E[1, 0] * q[0] + E[1, 1] * q[1] + E[1, 2] * q[2])
                 + f2 * (E[2, 0] * q[0] + E[2, 1] * q[1] + E[2, 2] * q[2])
             )
+
+
+@numba.njit(cache=True, nogil=True)
+def _slip_row(segment: int, block: Array, border: Array) -> None:
+    """Derivatives by the rotations after each slip: those of the orientation, for the segment the reflection is in."""
+    for j in range(3):
+        for k in range(9, border.shape[1]):
+            border[j, k] = 0.0
+        if segment > 0:
+            for k in range(3):
+                border[j, 6 + 3 * segment + k] = block[j, k]
 
 
 @numba.njit(cache=True, nogil=True)

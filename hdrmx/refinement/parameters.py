@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from hdrmx.errors import InputError
 from hdrmx.models import Beam, Crystal, Detector, Geometry
+from hdrmx.refinement.breaks import Slip, ordered, segments
 from hdrmx.refinement.smoother import Smoother
 from hdrmx.refinement.symmetry import free_strains, symmetrised, to_matrix, to_vector
 
@@ -29,6 +30,7 @@ __all__ = ["BEAM", "CRYSTAL_ONLY", "DETECTOR", "ROTATIONS", "Free", "Parametrisa
 Array = npt.NDArray[np.float64]
 DETECTOR = ("distance", "shift1", "shift2", "tau1", "tau2", "tau3")  # mm along normal, fast, slow; rad about them
 BEAM = ("in_plane", "out_of_plane", "wavelength")  # rad, rad, relative
+N_RIGID = len(DETECTOR) + len(BEAM)
 ROTATIONS = ("t1", "t2", "t3")  # rad about the spindle, across spindle and beam, and about the third
 
 
@@ -60,8 +62,8 @@ CRYSTAL_ONLY = Free(detector=(), beam=())
 class Parametrisation:
     """Crystals and geometry with all parameters at zero, and where each parameter stands in a vector of values.
 
-    A vector holds `n_border` values of detector and beam, then `n_block` for each sample point of each crystal in turn:
-    three rotations, then the strains. A crystal of higher symmetry than another leaves its last strains unused
+    A vector holds `n_border` values of detector, beam and slips (three rotations each), then `n_block` for each sample
+    point of each crystal in turn: three rotations, then the strains. `start` is 0 but for the slips' rotations. A crystal of higher symmetry than another leaves its last strains unused
     (`active` False): these stay 0.
     """
 
@@ -69,7 +71,9 @@ class Parametrisation:
     geometry: Geometry
     free: Free
     smoother: Smoother
-    border: npt.NDArray[np.int64]  # (n_border,) of the nine: DETECTOR, then BEAM
+    slips: tuple[Slip, ...]
+    start: Array  # (n_values,) where minimisation begins
+    border: npt.NDArray[np.int64]  # (n_border,) of the nine: DETECTOR, then BEAM; from 9 on three a slip
     block: npt.NDArray[np.int64]  # (n_block,) of the nine: ROTATIONS, then strains
     active: npt.NDArray[np.bool_]  # (n_values,)
     to_spindle: Array  # (3, 3) laboratory to spindle frame
@@ -99,9 +103,20 @@ class Parametrisation:
 
     def border_values(self, values: Array) -> Array:
         """(9,) DETECTOR and BEAM, 0 where held."""
-        full = np.zeros(len(DETECTOR) + len(BEAM))
+        return self._border(values)[:N_RIGID]
+
+    def offsets(self, values: Array) -> Array:
+        """(n_slips, 3) rotations added after each slip."""
+        return self._border(values)[N_RIGID:].reshape(-1, 3)
+
+    def _border(self, values: Array) -> Array:
+        full = np.zeros(N_RIGID + 3 * len(self.slips))
         full[self.border] = values[: self.n_border]
         return full
+
+    def slips_at(self, values: Array) -> tuple[Slip, ...]:
+        """The slips with their rotations."""
+        return tuple(dataclasses.replace(s, rotation_rad=to_vector(o)) for s, o in zip(self.slips, self.offsets(values)))
 
     def block_values(self, values: Array) -> Array:
         """(n_blocks, 9) rotations and strains at the sample points of all crystals in turn, 0 where held."""
@@ -122,9 +137,16 @@ class Parametrisation:
 
     def A_at(self, values: Array, lattice: int, frame: npt.ArrayLike) -> Array:
         """(n, 3, 3) A of one crystal at these frames, in the laboratory at zero goniometer angles."""
+        return self._A(self._course(values, lattice, np.atleast_1d(np.asarray(frame, float))), lattice)
+
+    def _course(self, values: Array, lattice: int, frame: Array, with_slips: bool = True) -> Array:
+        """(n, 9) rotations and strains of one crystal at these frames."""
         n = self.smoother.n_samples
-        blocks = self.block_values(values)[lattice * n : (lattice + 1) * n]
-        return self._A(self.smoother.at(np.atleast_1d(frame), blocks), lattice)
+        course = self.smoother.at(frame, self.block_values(values)[lattice * n : (lattice + 1) * n])
+        if self.slips and with_slips:
+            added = np.concatenate([np.zeros((1, 3)), self.offsets(values)])
+            course[:, :3] += added[segments(self.slips, lattice, frame)]
+        return course
 
     def _A(self, state: Array, lattice: int) -> Array:
         """(n, 3, 3) A of one crystal for values (n, 9) of its block."""
@@ -141,22 +163,42 @@ class Parametrisation:
 
     def crystals_at(self, values: Array) -> tuple[Crystal, ...]:
         """Crystals moved; when they vary along the scan, with `A_at_scan_points`, and the mean in A."""
-        scan = self.geometry.scan
-        assert scan is not None
-        borders, n = scan.first + np.arange(scan.n_frames + 1), self.smoother.n_samples
         moved = []
         for i, crystal in enumerate(self.crystals):
-            state = self.smoother.at(borders, self.block_values(values)[i * n : (i + 1) * n])
+            state = self._course(values, i, self._borders)
             A = to_matrix(self._A(state.mean(axis=0)[None], i)[0])
-            varying = self._A(state, i) if self.smoother.n_intervals else None
+            is_varying = self.smoother.n_intervals > 0 or any(slip.lattice == i for slip in self.slips)
+            varying = self._A(state, i) if is_varying else None
             moved.append(dataclasses.replace(crystal, A=A, A_at_scan_points=varying))
         return tuple(moved)
 
+    def bases_at(self, values: Array) -> tuple[Crystal, ...]:
+        """Crystals moved, without what slips and the course along the scan add: where a next cycle begins."""
+        moved = []
+        for i, crystal in enumerate(self.crystals):
+            state = self._course(values, i, self._borders, with_slips=False).mean(axis=0)
+            A = to_matrix(self._A(state[None], i)[0])
+            moved.append(dataclasses.replace(crystal, A=A, A_at_scan_points=None))
+        return tuple(moved)
+
+    @property
+    def _borders(self) -> Array:
+        """(n_frames + 1,) borders of frames."""
+        scan = self.geometry.scan
+        assert scan is not None
+        return scan.first + np.arange(scan.n_frames + 1.0)
+
 
 def parametrise(
-    crystals: Sequence[Crystal], geometry: Geometry, free: Free = DEFAULT, n_intervals: int = 0
+    crystals: Sequence[Crystal],
+    geometry: Geometry,
+    free: Free = DEFAULT,
+    n_intervals: int = 0,
+    slips: Sequence[Slip] = (),
 ) -> Parametrisation:
     """Set all parameters to zero at these models; crystals are made to obey their symmetry first.
+
+    The rotations of slips begin with what they are given as; there are none where the orientation is held.
 
     Raises InputError for a geometry without a rotation.
     """
@@ -176,10 +218,16 @@ def parametrise(
             strains[i, : len(found)] = found
     smoother = Smoother(scan.first, scan.first + scan.n_frames, n_intervals)
     block = np.array([*(range(3) if free.orientation else ()), *range(3, 3 + n_strains.max(initial=0))], np.int64)
-    border = np.array([*(DETECTOR.index(p) for p in free.detector), *(6 + BEAM.index(p) for p in free.beam)], np.int64)
+    slips = ordered(slips) if free.orientation else ()
+    rigid = [*(DETECTOR.index(p) for p in free.detector), *(6 + BEAM.index(p) for p in free.beam)]
+    border = np.array([*sorted(rigid), *range(N_RIGID, N_RIGID + 3 * len(slips))], np.int64)
     per_crystal = block[None, :] < 3 + n_strains[:, None]
     active = np.concatenate([np.ones(len(border), bool), np.repeat(per_crystal, smoother.n_samples, axis=0).ravel()])
-    return Parametrisation(exact, geometry, free, smoother, np.sort(border), block, active, to_spindle, A0, strains)
+    start = np.zeros(len(active))
+    start[len(rigid) : len(border)] = np.ravel([slip.rotation_rad for slip in slips])
+    return Parametrisation(
+        exact, geometry, free, smoother, slips, start, border, block, active, to_spindle, A0, strains
+    )
 
 
 def spindle_frame(geometry: Geometry) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hdrmx.models import Geometry
+from hdrmx.refinement.breaks import segments
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parallax import px_to_mm
 from hdrmx.refinement.parameters import Parametrisation, about, detector_frame, out_axis
@@ -22,13 +23,14 @@ class Data(NamedTuple):
     crystal: npt.NDArray[np.int32]  # (n,)
     block: npt.NDArray[np.int32]  # (n,) first of the sample points that bear on it
     smooth: Array  # (n, 3) weights of that and the next two
+    segment: npt.NDArray[np.int32]  # (n,) 0 before the first slip, else 1 + number of the slip
     panel: npt.NDArray[np.int32]  # (n,)
     sense: Array  # (n,) +1 entering, -1 leaving the Ewald sphere
     target: Array  # (n, 3) observed X (fast) mm, Y (slow) mm, phi rad
     weight: Array  # (n, 3) 1/variance
     A0: Array  # (n_crystals, 3, 3) spindle frame
     strains: Array  # (n_crystals, 6, 3, 3)
-    border: npt.NDArray[np.int64]  # free ones of the nine of detector and beam
+    border: npt.NDArray[np.int64]  # free ones of the nine of detector and beam, and of three a slip
     columns: npt.NDArray[np.int64]  # free ones of the nine of a crystal
 
 
@@ -36,6 +38,7 @@ class State(NamedTuple):
     """Models at one set of values, in the spindle frame."""
 
     blocks: Array  # (n_blocks, 9) rotations, strains
+    offsets: Array  # (n_slips, 3) rotations added after each slip
     s0: Array  # (3,) 1/A
     D: Array  # (n_panels, 3, 3) inverse of (fast, slow, origin)
     shift: Array  # (3, 3) directions of the detector's translations
@@ -56,6 +59,7 @@ def data(obs: Observations, model: Parametrisation) -> Data:
         crystal=np.ascontiguousarray(obs.lattice, np.int32),
         block=(obs.lattice * model.smoother.n_samples + start).astype(np.int32),
         smooth=smooth,
+        segment=segments(model.slips, obs.lattice, obs.frame),
         panel=np.ascontiguousarray(obs.panel, np.int32),
         sense=np.where(obs.entering, 1.0, -1.0),
         target=target,
@@ -99,6 +103,7 @@ def state(model: Parametrisation, values: Array) -> State:
     in_axis = about(out, full[7]) @ np.array([0.0, 1.0, 0.0])
     return State(
         blocks=model.block_values(values),
+        offsets=model.offsets(values),
         s0=rotate @ geometry.beam.s0,
         D=np.array([np.linalg.inv(rotate @ p.d_matrix) for p in geometry.detector.panels]),
         shift=np.ascontiguousarray(axes @ rotate.T),

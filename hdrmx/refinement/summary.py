@@ -9,10 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from hdrmx.models import Crystal, cell_of
+from hdrmx.refinement.breaks import segments
 from hdrmx.refinement.fit import Fit
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parameters import BEAM, DETECTOR
-from hdrmx.refinement.uncertainty import Uncertainties
+from hdrmx.refinement.uncertainty import Uncertainties, slip_names
 
 BLOCK_DEG = 5.0
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
@@ -57,13 +58,15 @@ def drift(fit: Fit, sd: Uncertainties) -> pd.DataFrame:
     positions = model.smoother.positions
     n = len(positions)
     blocks = model.block_values(fit.best.values).reshape(len(fit.crystals), n, 9)
+    offsets = np.concatenate([np.zeros((1, 3)), model.offsets(fit.best.values)])
     parts = []
     for i in range(len(fit.crystals)):
         stretch = np.eye(3) + np.einsum("sk,kij->sij", blocks[i, :, 3:], model.strains[i])
         cells = np.array([cell_of(s @ model.A0[i]) for s in stretch])
         columns: dict[str, npt.ArrayLike] = {"lattice": np.full(n, i), "frame": positions}
         for k in range(3):
-            columns[f"rotation{k + 1}_deg"] = np.degrees(blocks[i, :, k])
+            slipped = offsets[segments(model.slips, i, positions), k]
+            columns[f"rotation{k + 1}_deg"] = np.degrees(blocks[i, :, k] + slipped)
             columns[f"rotation{k + 1}_deg_sd"] = np.degrees(sd.rotations[i, :, k])
         for k, name in enumerate(CELL):
             columns[name] = cells[:, k]
@@ -73,7 +76,7 @@ def drift(fit: Fit, sd: Uncertainties) -> pd.DataFrame:
 
 
 def parameter_table(fit: Fit, crystals: Sequence[Crystal], sd: Uncertainties) -> pd.DataFrame:
-    """name, value, sd, unit: changes of the detector and the beam in the last cycle, then each lattice's cell.
+    """name, value, sd, unit: changes of the detector and the beam in the last cycle, slips, then each lattice's cell.
 
     The detector's distance and the wavelength are given as they are, the others as changes. What was held has no sd.
     """
@@ -88,6 +91,8 @@ def parameter_table(fit: Fit, crystals: Sequence[Crystal], sd: Uncertainties) ->
         if name == "wavelength":
             value, factor = beam.wavelength_A, fit.model.geometry.beam.wavelength_A
         rows.append((name, float(value), sd.border.get(name, np.nan) * factor, unit))
+    for name, offset in zip(slip_names(fit.model), fit.model.offsets(fit.best.values).ravel()):
+        rows.append((name, float(np.degrees(offset)), float(np.degrees(sd.border[name])), "deg"))
     for i, crystal in enumerate(crystals):
         uncertain = crystal.cell_sd or (np.nan,) * 6
         for k, name in enumerate(CELL):

@@ -97,7 +97,7 @@ class Uncertainties:
 
     Attributes
     ----------
-    border : name to value, of detector (mm, rad) and beam (rad, relative)
+    border : name to value, of detector (mm, rad), beam (rad, relative) and slips (rad)
     rotations : (n_crystals, n_samples, 3) rad; NaN where held
     cells : (n_crystals, n_samples, 6) A and degrees; 0 for those that symmetry fixes, NaN where the cell is held
     variance : the mean weighted square the covariance was scaled with; 1 when the centroid variances are right
@@ -113,7 +113,7 @@ def uncertainties(model: Parametrisation, best: Evaluation, n_used: int) -> Unce
     """Of a solution."""
     variance = best.objective / max(3 * n_used - model.n_parameters, 1)
     found = covariance(best.normals)
-    names = (*DETECTOR, *BEAM)
+    names = (*DETECTOR, *BEAM, *slip_names(model))
     sd = np.sqrt(np.maximum(np.diagonal(found.border), 0.0) * variance)
     n_crystals, n_samples = len(model.crystals), model.smoother.n_samples
     rotations = np.full((n_crystals, n_samples, 3), np.nan)
@@ -128,6 +128,11 @@ def uncertainties(model: Parametrisation, best: Evaluation, n_used: int) -> Unce
             spread = blocks[i][:, strains[:, None], strains[None, :]]
             cells[i] = np.sqrt(np.maximum(np.einsum("ck,skl,cl->sc", slope, spread, slope), 0.0))
     return Uncertainties({names[k]: float(s) for k, s in zip(model.border, sd)}, rotations, cells, variance)
+
+
+def slip_names(model: Parametrisation) -> list[str]:
+    """Of the rotations after each slip, as in the vector of values."""
+    return [f"slip{i + 1}_rotation{k}[{slip.lattice}]" for i, slip in enumerate(model.slips) for k in (1, 2, 3)]
 
 
 def cell_slopes(A0: Array, strains: Array) -> Array:

@@ -14,10 +14,12 @@ from hdrmx import tables
 from hdrmx.errors import InputError
 from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Refine
+from hdrmx.refinement.breaks import Slip
 from hdrmx.refinement.fit import Fit, refine_scan_varying, refine_static
 from hdrmx.refinement.hold import FEWEST_PER_PARAMETER
 from hdrmx.refinement.observations import Observations, observations
 from hdrmx.refinement.parameters import DETECTOR, Free, parametrise
+from hdrmx.refinement.slips import find_slips, slip_notes
 from hdrmx.refinement.summary import block_rmsds, drift, parameter_table
 from hdrmx.refinement.uncertainty import uncertainties
 
@@ -39,6 +41,7 @@ class RefinedModel:
     drift : the crystals at the smoother's sample points (`summary.drift`)
     parameters : name, value, sd, unit of detector, beam and each lattice's cell (`summary.parameter_table`)
     counts : work done (steps, residual evaluations, parameters, reflections, outliers, intervals)
+    slips : where crystals turned suddenly, and by how much
     variance : mean weighted square of the residuals; 1 when the variances of the centroids are right
     notes : what was held and why, in words
     """
@@ -56,6 +59,7 @@ class RefinedModel:
     drift: pd.DataFrame
     parameters: pd.DataFrame
     counts: dict[str, int]
+    slips: tuple[Slip, ...]
     variance: float
     notes: tuple[str, ...]
 
@@ -92,13 +96,25 @@ def refine(
         "probability": params.outlier_probability,
     }
     static = refine_static(obs, crystals, geometry, free=free_parameters(params), **common)
-    fits, last, notes = [static], static, static.notes
+    fits = [static]
+    if params.slips and (slips := find_slips(obs, static)):
+        static = refine_static(
+            obs, static.bases, static.geometry, free=free_parameters(params), slips=slips, **common
+        )
+        fits.append(static)
+    last, notes = static, static.notes
     if params.scan_varying == "auto":
         n_intervals, tried = choose_intervals(obs, static, params)
         fits += tried
         if n_intervals:
             last = refine_scan_varying(
-                obs, static.crystals, static.geometry, n_intervals=n_intervals, free=_along_scan(static), **common
+                obs,
+                static.bases,
+                static.geometry,
+                n_intervals=n_intervals,
+                free=_along_scan(static),
+                slips=static.slips,
+                **common,
             )
             fits.append(last)
             notes += last.notes
@@ -106,7 +122,7 @@ def refine(
             notes += ("the crystal is held, so it doesn't vary along the scan",)
         else:
             notes += (f"the crystal was not let vary along the scan: only {static.n_used} spots can be used",)
-    return _model(indexed, obs, static, last, fits, notes)
+    return _model(indexed, obs, static, last, fits, notes + slip_notes(last))
 
 
 def free_parameters(params: Refine) -> Free:
@@ -141,10 +157,11 @@ def choose_intervals(obs: Observations, static: Fit, params: Refine) -> tuple[in
     while n <= affordable and (degrees / n >= FINEST_DEG or not tried):
         fit = refine_scan_varying(
             chosen,
-            static.crystals,
+            static.bases,
             static.geometry,
             n_intervals=n,
             free=_along_scan(static),
+            slips=static.slips,
             max_steps=params.max_steps,
         )
         tried.append(fit)
@@ -201,7 +218,9 @@ def _model(
             "reflections": last.n_used,
             "outliers": int(last.outlier.sum()),
             "intervals": last.model.smoother.n_intervals,
+            "slips": len(last.slips),
         },
+        slips=last.slips,
         variance=of_last.variance,
         notes=notes,
     )
