@@ -26,6 +26,7 @@ CONVERGED = 1e-7
 # Neighbouring sample points are tied by this standard deviation (rad, strain): far too loose to be felt where there are
 # reflections, but where there are none (a blank stretch, a beam stop's shadow) the crystal stays as it was before.
 TIE = 0.0005
+TIE_CONSTANT = 1e-7  # and by this one, strains that are to be the same everywhere
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def tie(sums: Sums, model: Parametrisation, values: Array) -> float:
     n = model.smoother.n_samples
     if n == 1 or model.n_block == 0:
         return 0.0
-    weight, k = TIE**-2, np.arange(model.n_block)
+    k = np.arange(model.n_block)
+    is_constant = (model.block >= 3) & (not model.free.cell_varies)
+    weight = np.where(is_constant, TIE_CONSTANT, TIE) ** -2
     blocks = values[model.n_border :].reshape(model.n_blocks, model.n_block)
     left = np.flatnonzero(np.arange(model.n_blocks) % n < n - 1)  # the last point of one crystal isn't tied to the next
     step = blocks[left + 1] - blocks[left]
@@ -71,7 +74,7 @@ def tie(sums: Sums, model: Parametrisation, values: Array) -> float:
     for at, other in ((left, k), (left + 1, k)):
         sums.diagonal[at[:, None], other, other] += weight
     sums.next1[left[:, None], k, k] -= weight
-    return float(weight * np.sum(step**2))
+    return float(np.sum(weight * step**2))
 
 
 def residuals(data: Data, model: Parametrisation, values: Array) -> tuple[Array, npt.NDArray[np.bool_]]:

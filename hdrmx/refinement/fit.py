@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,12 +109,26 @@ def refine_scan_varying(
     per_degree: float = 0.0,
     probability: float = 0.975,
     slips: Sequence[Slip] = (),
+    course: Array | None = None,
 ) -> Fit:
     """As `refine_static`, with orientation and cell of every crystal smoothed over `n_intervals` of the scan.
 
-    The crystals come back with `A_at_scan_points`. Time ~ n + n_intervals.
+    The crystals come back with `A_at_scan_points`. `course` is where their values at the sample points begin, relative
+    to `crystals`. Time ~ n + n_intervals.
     """
-    return _fit(obs, crystals, geometry, free, n_intervals, max_steps, reject, tukey_iqr, per_degree, probability, slips)
+    return _fit(
+        obs, crystals, geometry, free, n_intervals, max_steps, reject, tukey_iqr, per_degree, probability, slips, course
+    )
+
+
+def refine_further(obs: Observations, before: Fit, free: Free, **settings: Any) -> Fit:
+    """Go on from a scan-varying fit, with other parts free and outliers looked for anew; `settings` as there."""
+    course = before.model.block_values(before.best.values)
+    n_intervals = before.model.smoother.n_intervals
+    crystals, slips = before.model.crystals, before.slips
+    return refine_scan_varying(
+        obs, crystals, before.geometry, n_intervals=n_intervals, free=free, slips=slips, course=course, **settings
+    )
 
 
 def _fit(
@@ -128,9 +143,10 @@ def _fit(
     per_degree: float,
     probability: float,
     slips: Sequence[Slip],
+    course: Array | None = None,
 ) -> Fit:
     _check(obs, crystals, geometry)
-    model = parametrise(crystals, geometry, free, n_intervals, slips)
+    model = parametrise(crystals, geometry, free, n_intervals, slips, course)
     everything = data(obs, model)
     residual, valid = residuals(everything, model, model.start)
     usable = valid & np.isfinite(residual).all(axis=1) & np.isfinite(everything.weight).all(axis=1)

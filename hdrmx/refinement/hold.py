@@ -69,8 +69,8 @@ def _enough_reflections(model: Parametrisation, n_used: int) -> tuple[Parametris
     for name, parts in HOLD_ORDER:
         if n_used >= FEWEST_PER_PARAMETER * model.n_parameters:
             break
-        free = Free(
-            orientation=model.free.orientation,
+        free = dataclasses.replace(
+            model.free,
             cell=model.free.cell and "cell" not in parts,
             detector=tuple(p for p in model.free.detector if p not in parts),
             beam=tuple(p for p in model.free.beam if p not in parts),
@@ -82,4 +82,4 @@ def _enough_reflections(model: Parametrisation, n_used: int) -> tuple[Parametris
 
 
 def _with(model: Parametrisation, free: Free) -> Parametrisation:
-    return parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals, model.slips)
+    return parametrise(model.crystals, model.geometry, free, model.smoother.n_intervals, model.slips, model.course)

@@ -38,6 +38,8 @@ ROTATIONS = ("t1", "t2", "t3")  # rad about the spindle, across spindle and beam
 class Free:
     """What is refined. `cell` moves within the constraints of each crystal's space group.
 
+    `cell_varies`: along the scan, where the orientation does; else it is one for the whole scan.
+
     The beam's turn out of the plane of the spindle is held: to turn crystal, detector and beam together about the
     spindle changes no observation, so one of the three must stay. DIALS holds it, too, and frees the other turn.
     """
@@ -46,6 +48,7 @@ class Free:
     cell: bool = True
     detector: tuple[str, ...] = DETECTOR
     beam: tuple[str, ...] = ()
+    cell_varies: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in ((self.detector, DETECTOR), (self.beam, BEAM)):
@@ -63,7 +66,7 @@ class Parametrisation:
     """Crystals and geometry with all parameters at zero, and where each parameter stands in a vector of values.
 
     A vector holds `n_border` values of detector, beam and slips (three rotations each), then `n_block` for each sample
-    point of each crystal in turn: three rotations, then the strains. `start` is 0 but for the slips' rotations. A crystal of higher symmetry than another leaves its last strains unused
+    point of each crystal in turn: three rotations, then the strains. `start` is 0 but for the slips' rotations, and for a course that is given. A crystal of higher symmetry than another leaves its last strains unused
     (`active` False): these stay 0.
     """
 
@@ -73,6 +76,7 @@ class Parametrisation:
     smoother: Smoother
     slips: tuple[Slip, ...]
     start: Array  # (n_values,) where minimisation begins
+    course: Array | None  # (n_blocks, 9) that part of it, as given
     border: npt.NDArray[np.int64]  # (n_border,) of the nine: DETECTOR, then BEAM; from 9 on three a slip
     block: npt.NDArray[np.int64]  # (n_block,) of the nine: ROTATIONS, then strains
     active: npt.NDArray[np.bool_]  # (n_values,)
@@ -99,7 +103,11 @@ class Parametrisation:
     @property
     def n_parameters(self) -> int:
         """Values that are really free."""
-        return int(self.active.sum())
+        n = int(self.active.sum())
+        if self.free.cell_varies:
+            return n
+        strains = int(self.active[self.n_border :].reshape(self.n_blocks, -1)[:, self.block >= 3].sum())
+        return n - strains + strains // self.smoother.n_samples
 
     def border_values(self, values: Array) -> Array:
         """(9,) DETECTOR and BEAM, 0 where held."""
@@ -195,10 +203,12 @@ def parametrise(
     free: Free = DEFAULT,
     n_intervals: int = 0,
     slips: Sequence[Slip] = (),
+    course: Array | None = None,
 ) -> Parametrisation:
     """Set all parameters to zero at these models; crystals are made to obey their symmetry first.
 
-    The rotations of slips begin with what they are given as; there are none where the orientation is held.
+    The rotations of slips begin with what they are given as; there are none where the orientation is held. `course`
+    (n_blocks, 9), rotations and strains at the sample points, is where these begin (default: 0).
 
     Raises InputError for a geometry without a rotation.
     """
@@ -225,8 +235,10 @@ def parametrise(
     active = np.concatenate([np.ones(len(border), bool), np.repeat(per_crystal, smoother.n_samples, axis=0).ravel()])
     start = np.zeros(len(active))
     start[len(rigid) : len(border)] = np.ravel([slip.rotation_rad for slip in slips])
+    if course is not None:
+        start[len(border) :] = course[:, block].ravel()
     return Parametrisation(
-        exact, geometry, free, smoother, slips, start, border, block, active, to_spindle, A0, strains
+        exact, geometry, free, smoother, slips, start, course, border, block, active, to_spindle, A0, strains
     )
 
 

@@ -15,7 +15,7 @@ from hdrmx.errors import InputError
 from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Refine
 from hdrmx.refinement.breaks import Slip
-from hdrmx.refinement.fit import Fit, refine_scan_varying, refine_static
+from hdrmx.refinement.fit import Fit, refine_further, refine_scan_varying, refine_static
 from hdrmx.refinement.hold import FEWEST_PER_PARAMETER
 from hdrmx.refinement.observations import Observations, observations
 from hdrmx.refinement.parameters import DETECTOR, Free, parametrise
@@ -107,16 +107,8 @@ def refine(
         n_intervals, tried = choose_intervals(obs, static, params)
         fits += tried
         if n_intervals:
-            last = refine_scan_varying(
-                obs,
-                static.bases,
-                static.geometry,
-                n_intervals=n_intervals,
-                free=_along_scan(static),
-                slips=static.slips,
-                **common,
-            )
-            fits.append(last)
+            fits += along_scan(obs, static, n_intervals, common)
+            last = fits[-1]
             notes += last.notes
         elif not (static.model.free.orientation or static.model.free.cell):
             notes += ("the crystal is held, so it doesn't vary along the scan",)
@@ -160,7 +152,7 @@ def choose_intervals(obs: Observations, static: Fit, params: Refine) -> tuple[in
             static.bases,
             static.geometry,
             n_intervals=n,
-            free=_along_scan(static),
+            free=_turning(static),
             slips=static.slips,
             max_steps=params.max_steps,
         )
@@ -173,15 +165,55 @@ def choose_intervals(obs: Observations, static: Fit, params: Refine) -> tuple[in
     return best, tried
 
 
-def _along_scan(static: Fit) -> Free:
-    """What is free beside a crystal that varies: of the detector its shifts only.
+def along_scan(obs: Observations, static: Fit, n_intervals: int, common: dict[str, Any]) -> list[Fit]:
+    """The fits of crystals that vary along the scan; the last one is the answer.
+
+    First they only turn. A cell for the whole scan still tells the detector's distance, which the static cycle
+    got wrong where the crystal drifts. Then the cell varies, too, if Akaike's criterion (AIC) finds that worth its parameters.
+    """
+    turning = refine_scan_varying(
+        obs,
+        static.bases,
+        static.geometry,
+        n_intervals=n_intervals,
+        free=_turning(static),
+        slips=static.slips,
+        **common,
+    )
+    again = refine_further(obs, turning, turning.model.free, **common)
+    fits = [turning, again]
+    if not (static.model.free.cell and static.model.free.orientation):
+        return fits
+    swelling = _swelling(static)
+    trial = refine_further(obs.take(again.used), again, swelling, max_steps=common["max_steps"])
+    fits.insert(0, trial)
+    if trial.n_used == again.n_used and information(trial) < information(again):
+        fits.append(refine_further(obs, again, swelling, **common))
+    return fits
+
+
+def information(fit: Fit) -> float:
+    """Akaike's criterion: smaller is better, for fits of the same spots."""
+    n = 3 * fit.n_used
+    return float(n * np.log(fit.objective / n) + 2.0 * fit.n_parameters)
+
+
+def _turning(static: Fit) -> Free:
+    """What is free beside a crystal that turns along the scan: of the detector what a smooth turn can't mimic."""
+    parts = ("distance", "shift1", "shift2") if static.model.free.orientation else ("shift1", "shift2")
+    detector = tuple(p for p in static.model.free.detector if p in parts)
+    return dataclasses.replace(static.model.free, detector=detector, cell_varies=not static.model.free.orientation)
+
+
+def _swelling(static: Fit) -> Free:
+    """What is free beside a crystal whose cell varies, too: of the detector its shifts only.
 
     Distance and tilts are told from cell and orientation by what these can't do in a static crystal; one that varies
     takes up most of their changes, and they would wander off (on simulated data: cell and orientation twice as far
     from the truth, for a sum of squares less than 0.05 % lower).
     """
     detector = tuple(p for p in static.model.free.detector if p in ("shift1", "shift2"))
-    return dataclasses.replace(static.model.free, detector=detector)
+    return dataclasses.replace(static.model.free, detector=detector, cell_varies=True)
 
 
 def _affordable(static: Fit) -> int:
