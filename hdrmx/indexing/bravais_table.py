@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from hdrmx.indexing.bravais import Setting, settings
 from hdrmx.indexing.combine import reduce_lattice
 from hdrmx.indexing.reciprocal import Floats, Ints
 from hdrmx.models import Crystal, Geometry, cell_of
+from hdrmx.refinement.breaks import Slip
 from hdrmx.refinement.fit import refine_static
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parameters import CRYSTAL_ONLY
@@ -60,12 +62,14 @@ def bravais_table(
     geometry: Geometry,
     *,
     tolerance_deg: float,
+    slips: Sequence[Slip] = (),
 ) -> tuple[BravaisRow, ...]:
     """All settings of a triclinic crystal, best symmetry first.
 
     Parameters
     ----------
     obs : indexed spots of this crystal alone (`lattice` 0)
+    slips : of the crystal, which every setting has, too
     intensity : (n,) of the spots
 
     Notes
@@ -88,7 +92,7 @@ def bravais_table(
             if w.tobytes() not in known_cc:
                 known_cc[w.tobytes()] = correlation(merged, w)
         cc = np.array([known_cc[w.tobytes()] for w in setting.rotations if w.trace() != 3])
-        row = _refined(number, setting, to_reduced, fitted, A, geometry)
+        row = _refined(number, setting, to_reduced, fitted, A, geometry, slips)
         if row is None:
             continue
         if np.isfinite(cc).any():
@@ -110,6 +114,7 @@ def _refined(
     obs: Observations,
     A: Floats,
     geometry: Geometry,
+    slips: Sequence[Slip],
 ) -> BravaisRow | None:
     change = setting.change @ to_reduced
     crystal = symmetrised(Crystal(to_matrix(A @ np.linalg.inv(change)), setting.space_group))
@@ -121,12 +126,14 @@ def _refined(
             geometry,
             free=CRYSTAL_ONLY,
             max_steps=MAX_STEPS,
+            slips=slips,
         )
     except InputError:
         return None
     rmsd = float(np.hypot(fit.rmsd_fast_px, fit.rmsd_slow_px))
     nan = float("nan")
-    return BravaisRow(number, setting, fit.crystals[0], change, rmsd, nan, nan, fit.n_used, False)
+    crystal = dataclasses.replace(fit.crystals[0], A_at_scan_points=None)
+    return BravaisRow(number, setting, crystal, change, rmsd, nan, nan, fit.n_used, False)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ import pandas as pd
 
 from hdrmx.errors import InputError
 from hdrmx.indexing.assign import Assignment, assign_global, assign_local
-from hdrmx.indexing.reciprocal import Points, map_sweeps
+from hdrmx.indexing.reciprocal import Points, map_sweeps, without_slips
 from hdrmx.indexing.score import MIN_SPOTS, fit_lattice
 from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Index
+from hdrmx.refinement.breaks import Slip
 from hdrmx.refinement.fit import Fit, refine_static
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parameters import DETECTOR, Free
@@ -35,7 +36,8 @@ class Model:
     """Crystals and geometry with the assignment they give to all spots.
 
     `fit` is None where nothing but the lattice itself could be fitted (stills, several sweeps). `outlier_rows` are the
-    spots that the last refinement rejected.
+    spots that the last refinement rejected. With `slips`, crystals are as before the first of them, and `points` are
+    turned back.
     """
 
     crystals: tuple[Crystal, ...]
@@ -46,10 +48,15 @@ class Model:
     outlier_rows: np.ndarray
     counts: dict[str, int]
     notes: tuple[str, ...]
+    slips: tuple[Slip, ...] = ()
 
 
 def refine_cycles(
-    sweeps: Sequence[Sweep], crystals: Sequence[Crystal], params: Index, d_mins: Sequence[float | None]
+    sweeps: Sequence[Sweep],
+    crystals: Sequence[Crystal],
+    params: Index,
+    d_mins: Sequence[float | None],
+    slips: Sequence[Slip] = (),
 ) -> Model:
     """Assign, refine, and assign again for each resolution limit in turn (None: all spots).
 
@@ -57,7 +64,7 @@ def refine_cycles(
     do not carry the refinement.
     """
     sweeps, crystals = tuple(sweeps), tuple(symmetrised(c) for c in crystals)
-    points = map_sweeps(sweeps)
+    points, slips = map_slipped(sweeps, slips), tuple(slips)
     counts = {"assignments": 0, "refinements": 0, "refinement_steps": 0, "refinement_evaluations": 0}
     fit: Fit | None = None
     outlier_rows = np.zeros(0, np.int64)
@@ -74,18 +81,19 @@ def refine_cycles(
         before, last_limit = assignment, d_min
         if _can_refine(sweeps):
             obs = observations_of(sweeps[0][0], assignment, points)
-            fit = _refine(obs, sweeps[0][1], crystals, params)
+            fit = _refine(obs, sweeps[0][1], crystals, params, slips)
             outlier_rows = obs.row[fit.outlier]
             _check_volumes(crystals, fit.crystals)
-            crystals, sweeps, notes = fit.crystals, ((sweeps[0][0], fit.geometry),), fit.notes
+            crystals, sweeps, notes = fit.bases, ((sweeps[0][0], fit.geometry),), fit.notes
+            slips = fit.slips
             counts["refinements"] += 1
             counts["refinement_steps"] += fit.steps
             counts["refinement_evaluations"] += fit.evaluations
-            points = map_sweeps(sweeps)
+            points = map_slipped(sweeps, slips)
         else:
             crystals = _fit_lattices(points, assignment, crystals, params)
     final = _assign(points, crystals, params, None)
-    return Model(crystals, sweeps, points, final, fit, outlier_rows, counts, notes)
+    return Model(crystals, sweeps, points, final, fit, outlier_rows, counts, notes, slips)
 
 
 def _can_refine(sweeps: Sequence[Sweep]) -> bool:
@@ -111,7 +119,15 @@ def free_parameters(geometry: Geometry, params: Index) -> Free:
     return Free()
 
 
-def _refine(obs: Observations, geometry: Geometry, crystals: Sequence[Crystal], params: Index) -> Fit:
+def map_slipped(sweeps: Sequence[Sweep], slips: Sequence[Slip]) -> Points:
+    """Points of all sweeps; of a single one with the crystal's slips turned back."""
+    points = map_sweeps(sweeps)
+    return without_slips(points, *sweeps[0], slips) if slips else points
+
+
+def _refine(
+    obs: Observations, geometry: Geometry, crystals: Sequence[Crystal], params: Index, slips: Sequence[Slip]
+) -> Fit:
     return refine_static(
         obs,
         crystals,
@@ -120,6 +136,9 @@ def _refine(obs: Observations, geometry: Geometry, crystals: Sequence[Crystal], 
         reject="tukey",
         tukey_iqr=OUTLIER_IQR,
         per_degree=params.per_degree,
+        slips=[
+            dataclasses.replace(slip, lattice=i) for slip in slips if slip.lattice == 0 for i in range(len(crystals))
+        ],
     )
 
 

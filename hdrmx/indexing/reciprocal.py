@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from hdrmx.models import Geometry, Goniometer, Panel
+from hdrmx.refinement.breaks import Slip, segments
+from hdrmx.refinement.parameters import spindle_frame, turn
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -74,6 +76,23 @@ def map_sweeps(sweeps: Sequence[tuple[pd.DataFrame, Geometry]]) -> Points:
         np.concatenate([np.full(len(p), i) for i, p in enumerate(parts)]),
         np.concatenate([p.rotation for p in parts]),
     )
+
+
+def without_slips(points: Points, spots: pd.DataFrame, geometry: Geometry, slips: Sequence[Slip]) -> Points:
+    """Points of one sweep as they would be if the crystal hadn't slipped: turned back, so that one lattice fits all.
+
+    What holds a crystal holds its fragments, too: the slips of the first lattice are taken for those of all.
+    """
+    mine = [slip for slip in slips if slip.lattice == 0]
+    if not mine or geometry.goniometer is None:
+        return points
+    gonio = geometry.goniometer
+    to_spindle = spindle_frame(geometry) @ np.asarray(gonio.setting) @ np.asarray(gonio.fixed)
+    turns = turn(np.array([(0.0, 0.0, 0.0), *(slip.rotation_rad for slip in mine)]))
+    turns = np.einsum("ji,njk,kl->nil", to_spindle, turns, to_spindle)
+    each = turns[segments(mine, 0, spots["frame"].to_numpy())]
+    r = np.einsum("nji,nj->ni", each, points.r)
+    return replace(points, r=r, rotation=np.einsum("nij,njk->nik", points.rotation, each))
 
 
 def rays(spots: pd.DataFrame, geometry: Geometry) -> Floats:

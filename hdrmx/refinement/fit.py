@@ -145,7 +145,7 @@ def _fit(
     slips: Sequence[Slip],
     course: Array | None = None,
 ) -> Fit:
-    _check(obs, crystals, geometry)
+    check(obs, crystals, geometry)
     model = parametrise(crystals, geometry, free, n_intervals, slips, course)
     everything = data(obs, model)
     residual, valid = residuals(everything, model, model.start)
@@ -155,17 +155,18 @@ def _fit(
     outlier[usable] = find_outliers(residual[usable], obs.take(usable), geometry, reject, tukey_iqr, probability)
     used = usable & ~outlier
     if per_degree > 0:
-        used = _thinned(used, obs.frame, per_degree, geometry)
+        used = thinned(used, obs.frame, per_degree, geometry)
     if used.sum() < 3:
         raise InputError(
             "refinement", f"{int(used.sum())} of {len(obs)} indexed spots can be used", "index more spots first"
         )
     start = hold_what_is_loose(select(everything, used), model, int(used.sum()))
     solution = minimise(start.chosen, start.model, start.evaluation, max_steps)
-    return _report(obs, rebound(everything, start.model), start.model, solution, used, outlier, start.notes)
+    return report(obs, rebound(everything, start.model), start.model, solution, used, outlier, start.notes)
 
 
-def _check(obs: Observations, crystals: Sequence[Crystal], geometry: Geometry) -> None:
+def check(obs: Observations, crystals: Sequence[Crystal], geometry: Geometry) -> None:
+    """Raise InputError where spots name a lattice or panel that there isn't."""
     for what, number, limit in (
         ("lattice", obs.lattice, len(crystals)),
         ("panel", obs.panel, len(geometry.detector.panels)),
@@ -218,7 +219,7 @@ def select(everything: Data, rows: Mask) -> Data:
     return everything._replace(**{name: getattr(everything, name)[rows] for name in per_row})
 
 
-def _thinned(used: Mask, frame: Array, per_degree: float, geometry: Geometry) -> Mask:
+def thinned(used: Mask, frame: Array, per_degree: float, geometry: Geometry) -> Mask:
     """At most so many reflections a degree of the range they span, evenly spaced in the order of frames."""
     assert geometry.scan is not None
     rows = np.flatnonzero(used)
@@ -234,7 +235,7 @@ def _thinned(used: Mask, frame: Array, per_degree: float, geometry: Geometry) ->
     return thinned
 
 
-def _report(
+def report(
     obs: Observations,
     everything: Data,
     model: Parametrisation,
@@ -243,6 +244,7 @@ def _report(
     outlier: Mask,
     notes: tuple[str, ...],
 ) -> Fit:
+    """What a minimisation led to; `everything` are the data of all `obs`, `solution` is that of those used."""
     values = solution.best.values
     geometry = model.geometry_at(values)
     residual, valid = residuals(everything, model, values)

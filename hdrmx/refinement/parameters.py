@@ -66,8 +66,9 @@ class Parametrisation:
     """Crystals and geometry with all parameters at zero, and where each parameter stands in a vector of values.
 
     A vector holds `n_border` values of detector, beam and slips (three rotations each), then `n_block` for each sample
-    point of each crystal in turn: three rotations, then the strains. `start` is 0 but for the slips' rotations, and for a course that is given. A crystal of higher symmetry than another leaves its last strains unused
-    (`active` False): these stay 0.
+    point of each crystal in turn: three rotations, then the strains. `start` is 0 but for the slips' rotations, and for
+    a course that is given. A crystal of higher symmetry than another leaves its last strains unused (`active` False):
+    these stay 0.
     """
 
     crystals: tuple[Crystal, ...]
@@ -124,7 +125,9 @@ class Parametrisation:
 
     def slips_at(self, values: Array) -> tuple[Slip, ...]:
         """The slips with their rotations."""
-        return tuple(dataclasses.replace(s, rotation_rad=to_vector(o)) for s, o in zip(self.slips, self.offsets(values)))
+        return tuple(
+            dataclasses.replace(s, rotation_rad=to_vector(o)) for s, o in zip(self.slips, self.offsets(values))
+        )
 
     def block_values(self, values: Array) -> Array:
         """(n_blocks, 9) rotations and strains at the sample points of all crystals in turn, 0 where held."""

@@ -1,12 +1,12 @@
 """Where a crystal slipped during the scan: change points of its orientation, from the residuals of refinement.
 
 At each border between frames the turn of the crystal that the residuals ask for is fitted, in windows of a few
-degrees to either side, by a straight line with a step in it. A smooth course is nearly straight over so short a stretch,
-and a parabola about the border makes no step. The step is tested by the F-test of the three numbers that it
-adds, against the scatter in its own window; over all borders and windows together (Bonferroni) the false-alarm rate
-is `FALSE_ALARMS` a scan at most. A step that passes is fitted again with doubtful spots weighed down. It must pass
-once more with all spots of a frame taken as one observation, since what jitters from frame to frame moves them
-together, and it must explain the turns better than a cubic curve. Time ~ spots + frames.
+degrees to either side, by a straight line with a step in it. A smooth course is nearly straight over so short a
+stretch, and a parabola about the border makes no step. The step is tested by the F-test of the three numbers that
+it adds, against the scatter in its own window; over all borders and windows together (Bonferroni) the false-alarm
+rate is `FALSE_ALARMS` a scan at most. A step that passes is fitted again with doubtful spots weighed down. It must
+pass once more with all spots of a frame taken as one observation, since what jitters from frame to frame moves
+them together, and it must explain the turns better than a cubic curve. Time ~ spots + frames.
 """
 
 from __future__ import annotations
@@ -66,22 +66,22 @@ def find_slips(obs: Observations, fit: Fit) -> tuple[Slip, ...]:
         rows = np.flatnonzero(usable & (obs.lattice == lattice))
         turns = _turns(given, model, values, residual, rows, obs.frame[rows] - scan.first)
         known = [s for s in fit.slips if s.lattice == lattice]
-        for at, step in _steps(turns, scan.n_frames, abs(float(np.degrees(scan.width_rad)))):
+        before = [s.frame - scan.first for s in known]
+        for at, step in _steps(turns, scan.n_frames, abs(float(np.degrees(scan.width_rad))), before):
             known = _with_step(known, lattice, scan.first + at, step)
         found = [s for s in found if s.lattice != lattice] + known
     return ordered(found)
 
 
 def slip_notes(fit: Fit) -> tuple[str, ...]:
-    """A sentence for each slip of a fit."""
-    notes = []
+    """Where the crystals of a fit slipped, in a sentence; none without slips."""
+    if not fit.slips:
+        return ()
+    told = []
     for slip, step in zip(fit.slips, steps_rad(fit.slips)):
         which = f" (lattice {slip.lattice + 1})" if len(fit.crystals) > 1 else ""
-        notes.append(
-            f"the crystal{which} slipped by {angle_deg(step):.2f} degrees about the beginning of image "
-            f"{slip.frame + 1:.0f}: its orientation was refined with a break there"
-        )
-    return tuple(notes)
+        told.append(f"by {angle_deg(step):.2f} degrees at the beginning of image {slip.frame + 1:.0f}{which}")
+    return (f"the crystal slipped {' and '.join(told)}; its orientation is refined with a break there",)
 
 
 def _with_step(known: list[Slip], lattice: int, frame: float, step: Array) -> list[Slip]:
@@ -122,10 +122,13 @@ def _turns(
     return _Turns(frame, slope * root[:, :, None], residual[rows] * root)
 
 
-def _steps(turns: _Turns, n_frames: int, width_deg: float) -> list[tuple[float, Array]]:
-    """Position and rotations (rad) of each step, the plainest first."""
+def _steps(turns: _Turns, n_frames: int, width_deg: float, known: list[float]) -> list[tuple[float, Array]]:
+    """Position and rotations (rad) of each step, the plainest first; none close to those that are known."""
     found: list[tuple[float, Array]] = []
     closed = np.zeros(n_frames + 1, bool)
+    apart = max(int(np.ceil(WINDOWS_DEG[0] / width_deg)), FEWEST_FRAMES)
+    for position in known:
+        closed[max(int(position) - apart, 0) : int(position) + apart + 1] = True
     tried = 0
     while len(found) < MOST_SLIPS and tried < MOST_TRIED and len(turns.frame) >= 2 * FEWEST_SPOTS:
         sums = _Sums.of(turns, n_frames)
@@ -133,14 +136,16 @@ def _steps(turns: _Turns, n_frames: int, width_deg: float) -> list[tuple[float, 
         border, reach = border[~closed[border]], reach[~closed[border]]
         if len(border) == 0:
             break
-        chance = _chances(sums, border, border - reach, border + reach) * len(border)
-        best = int(np.argmin(chance))
-        if chance[best] > FALSE_ALARMS:
+        chance, evidence = _evidence(sums, border, border - reach, border + reach)
+        best = int(np.argmax(evidence))
+        if not (chance * len(border) <= FALSE_ALARMS).any():
             break
         at = _sharpest(sums, int(border[best]), int(reach[best]))
         step, again, is_sharp = _careful(turns, at, int(reach[best]))
-        if again * len(border) <= FALSE_ALARMS and is_sharp and angle_deg(step) >= SMALLEST_DEG:
+        is_good = again * len(border) <= FALSE_ALARMS and is_sharp and angle_deg(step) >= SMALLEST_DEG
+        if is_good and not closed[at]:
             found.append((float(at), step))
+            closed[max(at - apart, 0) : at + apart + 1] = True
             moved = np.where((turns.frame >= at)[:, None], turns.slope @ step, 0.0)
             turns = _Turns(turns.frame, turns.slope, turns.residual + moved)
         else:
@@ -223,9 +228,7 @@ def _before(values: Array) -> Array:
     return np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, axis=0)])
 
 
-def _windows(
-    sums: _Sums, n_frames: int, width_deg: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _windows(sums: _Sums, n_frames: int, width_deg: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(m,) borders and (m,) frames to either side of them, of all windows with enough spots on both sides."""
     border, parts = np.arange(n_frames + 1), []
     reaches = {max(int(np.ceil(degrees / width_deg)), FEWEST_FRAMES) for degrees in WINDOWS_DEG}
@@ -239,13 +242,16 @@ def _windows(
     return both[:, 0], both[:, 1]
 
 
-def _chances(sums: _Sums, at: npt.NDArray[np.int64], low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> Array:
-    """(m,) chances of so large a step where there is none."""
+def _evidence(
+    sums: _Sums, at: npt.NDArray[np.int64], low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """(m,) chances of so large a step where there is none; (m,) log likelihood ratios, which don't underflow."""
     fits = sums.fit(low, at, high)
     straight, stepped = fits.left(6), fits.left(9)
     freedom = 3.0 * fits.count - 9.0
-    ratio = np.maximum(straight - stepped, 0.0) / 3.0 / np.maximum(stepped / freedom, 1e-300)
-    return np.asarray(fdtrc(3.0, freedom, ratio))
+    stepped = np.maximum(stepped, 1e-300)
+    gained = np.maximum(straight / stepped - 1.0, 0.0)
+    return np.asarray(fdtrc(3.0, freedom, gained * freedom / 3.0)), 1.5 * fits.count * np.log1p(gained)
 
 
 def _sharpest(sums: _Sums, at: int, reach: int) -> int:

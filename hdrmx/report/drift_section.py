@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 import pandas as pd
 from scipy.spatial.transform import Rotation
@@ -42,6 +44,10 @@ def drift_section(run: Processed) -> Section | None:
             "those points, the first and last of which may lie outside of the scan."
         )
         body += title + figure(f'<div class="nine">{grid}</div>', caption, _table(samples))
+    slipped = [note for note in run.told.get("notes", ()) if note.startswith("the crystal slipped")]
+    if body and slipped:
+        text = slipped[-1][0].upper() + slipped[-1][1:]
+        body = f"<p>{escape(text)}. The steps in the rotations below are these.</p>" + body
     if not body:
         body = "<p>The crystal was refined as one that doesn't change along the scan; the notes above say why.</p>"
     return Section("drift", "Drift along the scan", body)

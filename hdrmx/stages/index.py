@@ -26,6 +26,7 @@ from hdrmx.indexing.search import chance_gain, find_lattices
 from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Index
 from hdrmx.refinement.observations import Observations
+from hdrmx.refinement.slips import find_slips, slip_notes
 from hdrmx.refinement.symmetry import to_matrix
 
 CLOSE_GAIN = 0.9  # of the best lattice's gain: others above it are refined too
@@ -34,6 +35,7 @@ FACTORS = (1.0, 2.0, 0.5)  # of the longest edge, tried in turn: few spots have 
 FITTING = 0.75  # share of the spots of the free lattice, that a given symmetry must keep
 POOR_FRACTION = 0.5  # of spots indexed, below which the beam centre is doubted
 BETTER_GAIN = 1.05  # times as much must a moved beam centre explain
+SLIP_SHARES = (0.5, 1.0)  # of the highest 1/d, up to which slips of the crystal are looked for in turn
 POOR_GAIN = 5.5  # nats a spot; right lattices reach 6 to 8, those that fit a wrong beam centre below 5
 
 
@@ -277,7 +279,36 @@ def _attempt(sweeps: Sequence[Sweep], params: Index, known: _Known, longest: flo
             best = model
     if best is None:
         raise advice.no_lattice(sweeps, longest, params, trouble)
-    return dataclasses.replace(best, counts={})
+    return _with_slips(dataclasses.replace(best, counts={}), params, counts)
+
+
+def _with_slips(model: Model, params: Index, counts: Counter[str]) -> Model:
+    """The model with the crystal's slips taken into account, where that gives more spots an index.
+
+    They are looked for at low resolution first, where the indices survive a large one.
+    """
+    if model.fit is None or len(model.sweeps) != 1:
+        return model
+    spots = model.sweeps[0][0]
+    obs = observations_of(spots, model.assignment, model.points)
+    d_star = model.points.d_star[obs.row]
+    for share in SLIP_SHARES:
+        near = obs.take(d_star <= share * float(d_star.max(initial=0.0)))
+        slips = find_slips(near, model.fit)
+        if slips:
+            break
+    else:
+        return model
+    limits = [1.0 / (SLIP_SHARES[0] * float(d_star.max())), *([params.d_min] * max(params.macrocycles - 1, 1))]
+    try:
+        found = refine_cycles(model.sweeps, model.crystals, params, limits, slips)
+    except InputError:
+        return model
+    counts.update(found.counts)
+    if found.assignment.n_indexed < model.assignment.n_indexed:
+        return model
+    assert found.fit is not None
+    return dataclasses.replace(found, counts={}, notes=(*found.notes, *slip_notes(found.fit)))
 
 
 def _limits(points: Points, which: np.ndarray, params: Index) -> list[float | None]:
@@ -312,7 +343,9 @@ def _further_lattices(model: Model, params: Index, known: _Known, longest: float
         if crystal is None:
             break
         try:
-            grown = refine_cycles(model.sweeps, [*model.crystals, crystal], params, [params.d_min] * params.macrocycles)
+            grown = refine_cycles(
+                model.sweeps, [*model.crystals, crystal], params, [params.d_min] * params.macrocycles, model.slips
+            )
         except InputError:
             break
         counts.update(grown.counts)
@@ -351,7 +384,7 @@ def _result(
     fit = model.fit
     nan = float("nan")
     return Indexed(
-        crystals=model.crystals,
+        crystals=_mean_crystals(model),
         geometries=tuple(geometry for _, geometry in model.sweeps),
         table=table,
         sweep=model.points.sweep,
@@ -365,6 +398,13 @@ def _result(
     )
 
 
+def _mean_crystals(model: Model) -> tuple[Crystal, ...]:
+    """The crystals as they are on average, where they slip."""
+    if model.fit is None or not model.slips:
+        return model.crystals
+    return tuple(dataclasses.replace(c, A_at_scan_points=None) for c in model.fit.crystals)
+
+
 def _bravais(model: Model, spots: pd.DataFrame, params: Index) -> tuple[BravaisRow, ...]:
     assert model.fit is not None
     everything = observations_of(spots, model.assignment, model.points)
@@ -375,6 +415,7 @@ def _bravais(model: Model, spots: pd.DataFrame, params: Index) -> tuple[BravaisR
         model.crystals[0],
         model.sweeps[0][1],
         tolerance_deg=params.bravais_tolerance_deg,
+        slips=model.slips,
     )
 
 

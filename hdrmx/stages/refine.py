@@ -98,9 +98,7 @@ def refine(
     static = refine_static(obs, crystals, geometry, free=free_parameters(params), **common)
     fits = [static]
     if params.slips and (slips := find_slips(obs, static)):
-        static = refine_static(
-            obs, static.bases, static.geometry, free=free_parameters(params), slips=slips, **common
-        )
+        static = refine_static(obs, static.bases, static.geometry, free=free_parameters(params), slips=slips, **common)
         fits.append(static)
     last, notes = static, static.notes
     if params.scan_varying == "auto":
@@ -169,7 +167,8 @@ def along_scan(obs: Observations, static: Fit, n_intervals: int, common: dict[st
     """The fits of crystals that vary along the scan; the last one is the answer.
 
     First they only turn. A cell for the whole scan still tells the detector's distance, which the static cycle
-    got wrong where the crystal drifts. Then the cell varies, too, if Akaike's criterion (AIC) finds that worth its parameters.
+    got wrong where the crystal drifts. Then the cell varies, too, if Akaike's criterion (AIC) finds that worth its
+    parameters.
     """
     turning = refine_scan_varying(
         obs,
@@ -188,7 +187,7 @@ def along_scan(obs: Observations, static: Fit, n_intervals: int, common: dict[st
     trial = refine_further(obs.take(again.used), again, swelling, max_steps=common["max_steps"])
     fits.insert(0, trial)
     if trial.n_used == again.n_used and information(trial) < information(again):
-        fits.append(refine_further(obs, again, swelling, **common))
+        fits.append(refine_further(obs, trial, swelling, **common))
     return fits
 
 

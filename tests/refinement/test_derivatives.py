@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from refinement_case import crystal, geometry, observe
 
+from hdrmx.refinement.breaks import Slip
 from hdrmx.refinement.derivatives import jacobian
 from hdrmx.refinement.engine import TIE, evaluate, residuals
 from hdrmx.refinement.fit import near_spindle
@@ -19,20 +20,27 @@ EVERYTHING = Free(detector=DETECTOR, beam=BEAM)
 ORTHORHOMBIC = crystal((48.0, 61.0, 73.0, 90.0, 90.0, 90.0), "P 21 21 21", 1.1)
 
 
-def case(n_intervals, n_panels=1, free=EVERYTHING, crystals=None):
+SLIPS = (
+    Slip(0, 120.0, (0.004, -0.002, 0.003)),
+    Slip(0, 260.5, (0.001, 0.005, 0.0)),
+    Slip(1, 200.0, (0.0, 0.003, 0.004)),
+)
+
+
+def case(n_intervals, n_panels=1, free=EVERYTHING, crystals=None, slips=()):
     crystals = crystals or [crystal(), ORTHORHOMBIC]
     place = geometry(n_panels, mu=3.9)
     obs = observe(crystals, place, d_min=9.0, noise=0.5)
     obs = obs.take(~near_spindle(obs, place))
-    model = parametrise(crystals, place, free, n_intervals)
-    values = 2e-3 * np.random.default_rng(3).normal(size=model.n_values) * model.active
+    model = parametrise(crystals, place, free, n_intervals, slips)
+    values = model.start + 2e-3 * np.random.default_rng(3).normal(size=model.n_values) * model.active
     return obs, model, data(obs, model), values
 
 
 @pytest.mark.parametrize("n_intervals", [0, 1, 2, 4])
-@pytest.mark.parametrize("n_panels", [1, 2])
-def test_derivatives_are_those_of_finite_differences(n_intervals, n_panels):
-    _, model, given, values = case(n_intervals, n_panels)
+@pytest.mark.parametrize(("n_panels", "slips"), [(1, ()), (2, ()), (1, SLIPS)])
+def test_derivatives_are_those_of_finite_differences(n_intervals, n_panels, slips):
+    _, model, given, values = case(n_intervals, n_panels, slips=slips)
     calculated, derivative = jacobian(given, model, values)
     fast_residual, valid = residuals(given, model, values)
     assert valid.mean() > 0.99
@@ -63,9 +71,10 @@ def dense(arrow):
 
 
 @pytest.mark.parametrize("n_intervals", [0, 1, 2, 3, 6])
+@pytest.mark.parametrize("slips", [(), SLIPS])
 @pytest.mark.parametrize("free", [EVERYTHING, Free(detector=(), beam=()), Free(orientation=False), Free(cell=False)])
-def test_sums_by_block_are_those_of_the_whole_jacobian(n_intervals, free):
-    _, model, given, values = case(n_intervals, free=free)
+def test_sums_by_block_are_those_of_the_whole_jacobian(n_intervals, free, slips):
+    _, model, given, values = case(n_intervals, free=free, slips=slips)
     result = evaluate(given, model, values)
     residual, derivative = jacobian(given, model, values)
     keep = result.valid
