@@ -6,20 +6,22 @@ stretch, and a parabola about the border makes no step. The step is tested by th
 it adds, against the scatter in its own window; over all borders and windows together (Bonferroni) the false-alarm
 rate is `FALSE_ALARMS` a scan at most. A step that passes is fitted again with doubtful spots weighed down. It must
 pass once more with all spots of a frame taken as one observation, since what jitters from frame to frame moves
-them together, and it must explain the turns better than a cubic curve. Time ~ spots + frames.
+them together, and it must explain the turns better than a cubic curve. In the end the whole refinement must be
+better with it. Time ~ spots + frames.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import fdtrc
 
+from hdrmx.errors import InputError
 from hdrmx.refinement.breaks import Slip, angle_deg, ordered, steps_rad
 from hdrmx.refinement.engine import residuals
-from hdrmx.refinement.fit import Fit, near_spindle
+from hdrmx.refinement.fit import Fit, near_spindle, refine_scan_varying, refine_static
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parameters import Parametrisation, turn
 from hdrmx.refinement.problem import Data, data, state
@@ -30,6 +32,7 @@ SMALLEST_DEG = 0.02  # a smaller step harms nothing that is asked of the models
 WINDOWS_DEG = (2.0, 4.0, 8.0, 12.0)  # to either side
 FEWEST_FRAMES, FEWEST_SPOTS = 6, 40  # on either side
 FEWEST_CLUSTERS = 12  # frames with spots in a window
+SMOOTH_DEG = (36.0, 12.0)  # intervals of smooth courses that slips are compared with
 MARGIN = 4.0  # variances by which a step must be better than a cubic curve
 MOST_SLIPS, MOST_TRIED = 10, 5  # of a lattice; candidates that may fail before the search ends
 FENCE = 15.0  # robust standard deviations at which residuals are clipped for the search
@@ -70,7 +73,56 @@ def find_slips(obs: Observations, fit: Fit) -> tuple[Slip, ...]:
         for at, step in _steps(turns, scan.n_frames, abs(float(np.degrees(scan.width_rad))), before):
             known = _with_step(known, lattice, scan.first + at, step)
         found = [s for s in found if s.lattice != lattice] + known
-    return ordered(found)
+    return confirmed(obs, fit, ordered(found))
+
+
+def confirmed(obs: Observations, fit: Fit, slips: tuple[Slip, ...]) -> tuple[Slip, ...]:
+    """Those of the slips without which a smooth course doesn't do as well.
+
+    All are refined on the same spots and compared by Schwarz's criterion (BIC), with three rotations and a position for
+    each slip that `fit` doesn't have, and with smooth courses of long and of short intervals. The smallest slip is
+    given up until the rest passes.
+    """
+    scan = fit.geometry.scan
+    assert scan is not None
+    degrees = abs(float(np.degrees(scan.width_rad))) * scan.n_frames
+    long, *short = sorted({max(round(degrees / each), 1) for each in SMOOTH_DEG})
+    free = replace(fit.model.free, detector=("shift1", "shift2"), beam=(), cell_varies=False)
+
+    def criterion(chosen: Observations, base: Fit, n_intervals: int, slips: tuple[Slip, ...]) -> tuple[Fit, float]:
+        varying = refine_scan_varying(
+            chosen, base.bases, base.geometry, n_intervals=n_intervals, free=free, slips=slips
+        )
+        n = 3 * varying.n_used
+        return varying, float(np.log(n) * (varying.n_parameters + len(slips)) + n * np.log(varying.objective / n))
+
+    while len(slips) > len(fit.slips):
+        try:
+            static = refine_static(obs, fit.bases, fit.geometry, free=fit.model.free, reject="mcd", slips=slips)
+            chosen = obs.take(static.used)
+            found, with_them = criterion(chosen, static, long, static.slips)
+            if all(with_them < criterion(chosen, static, n, fit.slips)[1] for n in (long, *short)):
+                return found.slips
+        except InputError:
+            return fit.slips
+        slips = _without_smallest(found.slips, fit.slips)
+    return fit.slips
+
+
+def _without_smallest(slips: tuple[Slip, ...], kept: tuple[Slip, ...]) -> tuple[Slip, ...]:
+    """One slip less: the smallest that isn't at a place to be kept. What comes after turns back by as much."""
+    places = {(s.lattice, s.frame) for s in kept}
+    steps = steps_rad(slips)
+    sizes = [np.inf if (s.lattice, s.frame) in places else angle_deg(step) for s, step in zip(slips, steps)]
+    smallest = int(np.argmin(sizes))
+    gone = slips[smallest]
+    left = []
+    for i, s in enumerate(slips):
+        back = steps[smallest] if i > smallest and s.lattice == gone.lattice else np.zeros(3)
+        if i != smallest:
+            x, y, z = (np.array(s.rotation_rad) - back).tolist()
+            left.append(Slip(s.lattice, s.frame, (x, y, z)))
+    return tuple(left)
 
 
 def slip_notes(fit: Fit) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ FITTING = 0.75  # share of the spots of the free lattice, that a given symmetry 
 POOR_FRACTION = 0.5  # of spots indexed, below which the beam centre is doubted
 BETTER_GAIN = 1.05  # times as much must a moved beam centre explain
 SLIP_SHARES = (0.5, 1.0)  # of the highest 1/d, up to which slips of the crystal are looked for in turn
+SLIP_GAIN = 1.0025  # times as many spots must have an index with a slip; a smaller one is left to refinement
 POOR_GAIN = 5.5  # nats a spot; right lattices reach 6 to 8, those that fit a wrong beam centre below 5
 
 
@@ -305,7 +306,7 @@ def _with_slips(model: Model, params: Index, counts: Counter[str]) -> Model:
     except InputError:
         return model
     counts.update(found.counts)
-    if found.assignment.n_indexed < model.assignment.n_indexed:
+    if found.assignment.n_indexed < SLIP_GAIN * model.assignment.n_indexed:
         return model
     assert found.fit is not None
     return dataclasses.replace(found, counts={}, notes=(*found.notes, *slip_notes(found.fit)))

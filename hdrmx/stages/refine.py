@@ -98,8 +98,12 @@ def refine(
     static = refine_static(obs, crystals, geometry, free=free_parameters(params), **common)
     fits = [static]
     if params.slips and (slips := find_slips(obs, static)):
-        static = refine_static(obs, static.bases, static.geometry, free=free_parameters(params), slips=slips, **common)
-        fits.append(static)
+        for _ in range(2):  # the first was begun, and its outliers chosen, with a geometry that the slips had bent
+            static = refine_static(
+                obs, static.bases, static.geometry, free=free_parameters(params), slips=slips, **common
+            )
+            slips = static.slips
+            fits.append(static)
     last, notes = static, static.notes
     if params.scan_varying == "auto":
         n_intervals, tried = choose_intervals(obs, static, params)
