@@ -139,8 +139,6 @@ def doubts(model: Model) -> tuple[str, ...]:
             "stills: the lattice was fitted with every spot taken to lie exactly on the Ewald sphere, geometry is "
             "as in the header, and the cell's edge along the beam is poorly determined"
         )
-    elif model.fit is None:
-        notes.append("several sweeps: the lattice was fitted to all of them, geometry is as in the headers")
     elif _degrees(model.sweeps) < NARROW_DEG:
         notes.append(
             f"a wedge of {_degrees(model.sweeps):.1f} degrees: the edge along the beam is poorly determined, and the "

@@ -9,7 +9,7 @@ import scipy.sparse
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
-from hdrmx.indexing.reciprocal import Floats, Ints, Points
+from hdrmx.indexing.reciprocal import Bools, Floats, Ints, Points
 
 TOLERANCE = 0.3  # largest distance from an integer triple
 SAME_PASS_RAD = np.radians(45.0)  # spots of one index and sense closer than this in angle are one crossing
@@ -35,6 +35,10 @@ class Assignment:
     hkl: Ints
     lattice: Ints
     misfit: Floats
+
+    def take(self, rows: Bools) -> Assignment:
+        """Of some of the points."""
+        return Assignment(self.hkl[rows], self.lattice[rows], self.misfit[rows])
 
     @property
     def n_indexed(self) -> int:

@@ -15,6 +15,7 @@ from hdrmx.indexing.reciprocal import Floats, Ints
 from hdrmx.models import Crystal, Geometry, cell_of
 from hdrmx.refinement.breaks import Slip
 from hdrmx.refinement.fit import refine_static
+from hdrmx.refinement.joint import refine_joint
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parameters import CRYSTAL_ONLY
 from hdrmx.refinement.symmetry import symmetrised, to_matrix
@@ -56,10 +57,9 @@ class BravaisRow:
 
 
 def bravais_table(
-    obs: Observations,
+    sweeps: Sequence[tuple[Observations, Geometry]],
     intensity: Floats,
     crystal: Crystal,
-    geometry: Geometry,
     *,
     tolerance_deg: float,
     slips: Sequence[Slip] = (),
@@ -68,9 +68,9 @@ def bravais_table(
 
     Parameters
     ----------
-    obs : indexed spots of this crystal alone (`lattice` 0)
+    sweeps : indexed spots of this crystal alone (`lattice` 0), and the geometry they were seen with
     slips : of the crystal, which every setting has, too
-    intensity : (n,) of the spots
+    intensity : (n,) of the spots of all sweeps
 
     Notes
     -----
@@ -82,8 +82,10 @@ def bravais_table(
     A = np.asarray(crystal.A, float)
     reduced = reduce_lattice(A)
     to_reduced = np.rint(np.linalg.inv(reduced) @ A).astype(np.int64)  # h of the reduced basis = to_reduced @ h
-    merged = Merged.of(np.einsum("ij,nj->ni", to_reduced, obs.hkl), intensity)
-    fitted = obs.take(np.linspace(0, len(obs) - 1, min(len(obs), MAX_SPOTS)).astype(np.int64))
+    hkl = np.concatenate([obs.hkl for obs, _ in sweeps])
+    merged = Merged.of(np.einsum("ij,nj->ni", to_reduced, hkl), intensity)
+    share = min(MAX_SPOTS / max(len(hkl), 1), 1.0)
+    fitted = [(_thinned(obs, int(np.ceil(share * len(obs)))), geometry) for obs, geometry in sweeps]
     known_cc: dict[bytes, float] = {}
     rows: list[BravaisRow] = []
     triclinic_rmsd = float("nan")
@@ -92,7 +94,7 @@ def bravais_table(
             if w.tobytes() not in known_cc:
                 known_cc[w.tobytes()] = correlation(merged, w)
         cc = np.array([known_cc[w.tobytes()] for w in setting.rotations if w.trace() != 3])
-        row = _refined(number, setting, to_reduced, fitted, A, geometry, slips)
+        row = _refined(number, setting, to_reduced, fitted, A, slips)
         if row is None:
             continue
         if np.isfinite(cc).any():
@@ -107,31 +109,33 @@ def bravais_table(
     return tuple(reversed(rows))
 
 
+def _thinned(obs: Observations, n: int) -> Observations:
+    return obs.take(np.linspace(0, len(obs) - 1, min(len(obs), n)).astype(np.int64))
+
+
 def _refined(
     number: int,
     setting: Setting,
     to_reduced: Ints,
-    obs: Observations,
+    sweeps: Sequence[tuple[Observations, Geometry]],
     A: Floats,
-    geometry: Geometry,
     slips: Sequence[Slip],
 ) -> BravaisRow | None:
     change = setting.change @ to_reduced
     crystal = symmetrised(Crystal(to_matrix(A @ np.linalg.inv(change)), setting.space_group))
-    hkl = np.einsum("ij,nj->ni", change, obs.hkl).astype(np.int32)
+    renamed = [
+        dataclasses.replace(obs, hkl=np.einsum("ij,nj->ni", change, obs.hkl).astype(np.int32)) for obs, _ in sweeps
+    ]
+    nan = float("nan")
     try:
-        fit = refine_static(
-            dataclasses.replace(obs, hkl=hkl),
-            [crystal],
-            geometry,
-            free=CRYSTAL_ONLY,
-            max_steps=MAX_STEPS,
-            slips=slips,
-        )
+        if len(sweeps) > 1:
+            joint = refine_joint(renamed, [crystal], [g for _, g in sweeps], free=CRYSTAL_ONLY, max_steps=MAX_STEPS)
+            rmsd = float(np.hypot(joint.rmsd("rmsd_fast_px"), joint.rmsd("rmsd_slow_px")))
+            return BravaisRow(number, setting, joint.crystals[0], change, rmsd, nan, nan, joint.n_used, False)
+        fit = refine_static(renamed[0], [crystal], sweeps[0][1], free=CRYSTAL_ONLY, max_steps=MAX_STEPS, slips=slips)
     except InputError:
         return None
     rmsd = float(np.hypot(fit.rmsd_fast_px, fit.rmsd_slow_px))
-    nan = float("nan")
     crystal = dataclasses.replace(fit.crystals[0], A_at_scan_points=None)
     return BravaisRow(number, setting, crystal, change, rmsd, nan, nan, fit.n_used, False)
 

@@ -17,6 +17,7 @@ from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Index
 from hdrmx.refinement.breaks import Slip
 from hdrmx.refinement.fit import Fit, refine_static
+from hdrmx.refinement.joint import JointFit, refine_joint
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parameters import DETECTOR, Free
 from hdrmx.refinement.symmetry import symmetrised, to_matrix
@@ -35,9 +36,9 @@ Sweep = tuple[pd.DataFrame, Geometry]
 class Model:
     """Crystals and geometry with the assignment they give to all spots.
 
-    `fit` is None where nothing but the lattice itself could be fitted (stills, several sweeps). `outlier_rows` are the
-    spots that the last refinement rejected. With `slips`, crystals are as before the first of them, and `points` are
-    turned back.
+    `fit` is that of a single sweep, `joint` that of several; neither, where nothing but the lattice itself could be
+    fitted (stills). `outlier_rows` are the spots that the last refinement rejected. With `slips`, crystals are as
+    before the first of them, and `points` are turned back.
     """
 
     crystals: tuple[Crystal, ...]
@@ -49,6 +50,11 @@ class Model:
     counts: dict[str, int]
     notes: tuple[str, ...]
     slips: tuple[Slip, ...] = ()
+    joint: JointFit | None = None
+
+    def observations(self) -> list[Observations]:
+        """The indexed spots of each sweep; `row` counts through its own table."""
+        return observations_by_sweep(self.sweeps, self.assignment, self.points)
 
 
 def refine_cycles(
@@ -67,6 +73,7 @@ def refine_cycles(
     points, slips = map_slipped(sweeps, slips), tuple(slips)
     counts = {"assignments": 0, "refinements": 0, "refinement_steps": 0, "refinement_evaluations": 0}
     fit: Fit | None = None
+    joint: JointFit | None = None
     outlier_rows = np.zeros(0, np.int64)
     notes: tuple[str, ...] = ()
     before: Assignment | None = None
@@ -79,7 +86,25 @@ def refine_cycles(
             if changed.sum() <= SETTLED * len(points):
                 break
         before, last_limit = assignment, d_min
-        if _can_refine(sweeps):
+        if not _are_scans(sweeps):
+            crystals = _fit_lattices(points, assignment, crystals, params)
+        elif len(sweeps) > 1:
+            by_sweep = observations_by_sweep(sweeps, assignment, points)
+            joint = _refine_joint(by_sweep, sweeps, crystals, params)
+            outlier_rows = np.concatenate(
+                [
+                    np.flatnonzero(points.sweep == i)[o.row[f.outlier]]
+                    for i, (o, f) in enumerate(zip(by_sweep, joint.fits))
+                ]
+            )
+            _check_volumes(crystals, joint.crystals)
+            crystals, notes = joint.crystals, joint.notes
+            sweeps = tuple((spots, f.geometry) for (spots, _), f in zip(sweeps, joint.fits))
+            counts["refinements"] += 1
+            counts["refinement_steps"] += joint.steps
+            counts["refinement_evaluations"] += joint.evaluations
+            points = map_slipped(sweeps, ())
+        else:
             obs = observations_of(sweeps[0][0], assignment, points)
             fit = _refine(obs, sweeps[0][1], crystals, params, slips)
             outlier_rows = obs.row[fit.outlier]
@@ -90,15 +115,12 @@ def refine_cycles(
             counts["refinement_steps"] += fit.steps
             counts["refinement_evaluations"] += fit.evaluations
             points = map_slipped(sweeps, slips)
-        else:
-            crystals = _fit_lattices(points, assignment, crystals, params)
     final = _assign(points, crystals, params, None)
-    return Model(crystals, sweeps, points, final, fit, outlier_rows, counts, notes, slips)
+    return Model(crystals, sweeps, points, final, fit, outlier_rows, counts, notes, slips, joint)
 
 
-def _can_refine(sweeps: Sequence[Sweep]) -> bool:
-    scan = sweeps[0][1].scan
-    return len(sweeps) == 1 and scan is not None and not scan.is_still
+def _are_scans(sweeps: Sequence[Sweep]) -> bool:
+    return all(geometry.scan is not None and not geometry.scan.is_still for _, geometry in sweeps)
 
 
 def _assign(points: Points, crystals: Sequence[Crystal], params: Index, d_min: float | None) -> Assignment:
@@ -108,10 +130,11 @@ def _assign(points: Points, crystals: Sequence[Crystal], params: Index, d_min: f
     return assign_global(points, lattices, params.tolerance, d_min)
 
 
-def free_parameters(geometry: Geometry, params: Index) -> Free:
-    """What the scan can determine: the distance is held where it turns too little to tell it from the cell."""
-    scan = geometry.scan
+def free_parameters(geometries: Sequence[Geometry], params: Index) -> Free:
+    """What the scans can determine: the distance is held where they turn too little to tell it from the cell."""
+    scan = geometries[0].scan
     narrow = scan is None or abs(np.degrees(scan.width_rad)) * scan.n_frames < NARROW_DEG
+    narrow &= len(geometries) == 1  # several show the crystal from several sides
     if params.hold_detector:
         return Free(detector=(), beam=())
     if params.hold_distance or narrow:
@@ -132,7 +155,7 @@ def _refine(
         obs,
         crystals,
         geometry,
-        free=free_parameters(geometry, params),
+        free=free_parameters([geometry], params),
         reject="tukey",
         tukey_iqr=OUTLIER_IQR,
         per_degree=params.per_degree,
@@ -140,6 +163,30 @@ def _refine(
             dataclasses.replace(slip, lattice=i) for slip in slips if slip.lattice == 0 for i in range(len(crystals))
         ],
     )
+
+
+def _refine_joint(
+    observations: Sequence[Observations], sweeps: Sequence[Sweep], crystals: Sequence[Crystal], params: Index
+) -> JointFit:
+    geometries = [geometry for _, geometry in sweeps]
+    return refine_joint(
+        observations,
+        crystals,
+        geometries,
+        free=free_parameters(geometries, params),
+        reject="tukey",
+        tukey_iqr=OUTLIER_IQR,
+        per_degree=params.per_degree,
+    )
+
+
+def observations_by_sweep(sweeps: Sequence[Sweep], assignment: Assignment, points: Points) -> list[Observations]:
+    """The indexed spots of each sweep; `row` counts through its own table."""
+    found = []
+    for i, (spots, _) in enumerate(sweeps):
+        mine = points.sweep == i
+        found.append(observations_of(spots, assignment.take(mine), points.take(mine)))
+    return found
 
 
 def observations_of(spots: pd.DataFrame, assignment: Assignment, points: Points) -> Observations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,10 @@ class Points:
 
     def __len__(self) -> int:
         return len(self.r)
+
+    def take(self, rows: Bools) -> Points:
+        """Some of the points."""
+        return Points(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @property
     def d_star(self) -> Floats:

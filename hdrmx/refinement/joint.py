@@ -4,8 +4,9 @@ A sweep's normal equations are made as ever, in its own spindle frame, and added
 sweeps share: three rotations and the strains of each lattice, in the frame of the crystal at zero goniometer angles,
 and the detector and beam of those sweeps that have them in common. With D the rotation from that frame to the
 spindle frame of a sweep, a small rotation w is D w there, and a strain E is D E D^T, so that the sums of a sweep only
-have to be turned. After each step the models are moved and the parameters begin again at 0. Few parameters, so the sums
-are kept as one dense matrix.
+have to be turned. Goniometers are not exact: from the second sweep on each has three rotations of its own, which go
+into its fixed rotation. After each step the models are moved and the parameters begin again at 0. Few parameters, so
+the sums are kept as one dense matrix.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hdrmx.refinement.engine import (
     residuals,
 )
 from hdrmx.refinement.fit import Fit, check, find_outliers, near_spindle, report, select, thinned
-from hdrmx.refinement.hold import FEWEST_PER_PARAMETER, HOLD_ORDER, LOOSE_DISTANCE, LOOSE_PARTS, LOOSE_TILT
+from hdrmx.refinement.hold import HOLD_ORDER, LOOSE_DISTANCE, LOOSE_PARTS, LOOSE_TILT
 from hdrmx.refinement.normal_equations import accumulate, no_sums
 from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.parameters import BEAM, DEFAULT, DETECTOR, Free, Parametrisation, parametrise, turn
@@ -38,6 +39,8 @@ from hdrmx.refinement.uncertainty import FLOOR, Uncertainties, cell_slopes
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+FEWEST_PER_PARAMETER = 3  # spots, of three observations each
+ROUNDS = 6  # of choosing outliers and refining, at most
 SAME = 1e-6  # mm or 1: geometries that differ by less are one
 
 
@@ -90,9 +93,9 @@ def _is_same(one: Geometry, other: Geometry) -> bool:
     panels = one.detector.panels, other.detector.panels
     if len(panels[0]) != len(panels[1]) or abs(one.beam.wavelength_A - other.beam.wavelength_A) > SAME:
         return False
-    pairs = [(one.beam.direction, other.beam.direction)]
-    pairs += [(p.d_matrix, q.d_matrix) for p, q in zip(*panels)]
-    return all(np.abs(np.asarray(a) - np.asarray(b)).max() < SAME for a, b in pairs)
+    if np.abs(np.subtract(one.beam.direction, other.beam.direction)).max() > SAME:
+        return False
+    return all(np.abs(p.d_matrix - q.d_matrix).max() < SAME for p, q in zip(*panels))
 
 
 def refine_joint(
@@ -109,23 +112,33 @@ def refine_joint(
 ) -> JointFit:
     """Refine static crystals, common to all sweeps, and the sweeps' geometry; as `fit.refine_static`.
 
-    Outliers are looked for in each sweep on its own. Raises InputError for stills, for fewer than three usable
-    spots, or for a beam that is to be refined (the sweeps' spindles differ).
+    Outliers are looked for in each sweep on its own, and again after refinement until they stay. Raises InputError
+    for stills, for fewer than three usable spots, or for a beam that is to be refined (the sweeps' spindles differ).
     """
     if free.beam:
         raise InputError("refine.beam", "can't be refined for several sweeps together", "leave it empty")
-    crystals = [symmetrised(c) for c in crystals]
-    sweeps = []
+    models = _Models(tuple(symmetrised(c) for c in crystals), tuple(geometries), shared_geometry(geometries), free)
     for obs, geometry in zip(observations, geometries, strict=True):
         check(obs, crystals, geometry)
-        sweeps.append(_sweep(obs, crystals, geometry, free, reject, tukey_iqr, per_degree, probability))
-    n_used = sum(int(s.used.sum()) for s in sweeps)
-    if n_used < 3:
-        n = sum(len(s.obs) for s in sweeps)
-        raise InputError("refinement", f"{n_used} of {n} indexed spots can be used", "index more spots first")
-    start = _Models(tuple(crystals), tuple(geometries), shared_geometry(geometries), free)
-    start, notes = _hold(sweeps, start, n_used)
-    best, steps, evaluations = _minimise(sweeps, start, max_steps)
+    steps, evaluations, before = 0, 0, None
+    for _ in range(1 if reject == "none" else ROUNDS):
+        sweeps = [
+            _sweep(obs, models.crystals, geometry, free, reject, tukey_iqr, per_degree, probability)
+            for obs, geometry in zip(observations, models.geometries)
+        ]
+        used = np.concatenate([s.used for s in sweeps])
+        if before is not None and np.array_equal(used, before):
+            break
+        before, n_used = used, int(used.sum())
+        if n_used < 3:
+            raise InputError(
+                "refinement", f"{n_used} of {len(used)} indexed spots can be used", "index more spots first"
+            )
+        start, notes = _hold(sweeps, dataclasses.replace(models, free=free, is_turning=True), n_used)
+        best, more_steps, more = _minimise(sweeps, start, max_steps)
+        chosen, models = sweeps, best.models
+        steps, evaluations = steps + more_steps, evaluations + more
+    sweeps = chosen
     fits = []
     for sweep, model in zip(sweeps, best.models.parametrisations()):
         everything = data(sweep.obs, model)
@@ -180,6 +193,7 @@ class _Models:
     geometries: tuple[Geometry, ...]
     group: tuple[int, ...]
     free: Free
+    is_turning: bool = True  # the goniometers of all sweeps but the first may be turned
 
     @property
     def n_groups(self) -> int:
@@ -206,7 +220,15 @@ class _Models:
 
     @property
     def n_parameters(self) -> int:
-        return self.columns()[-1].stop
+        turns = 3 * (len(self.geometries) - 1) if self.is_turning and self.free.orientation else 0
+        return self.columns()[-1].stop + turns
+
+    def turns(self, sweep: int) -> slice | None:
+        """Of a sweep's goniometer in the shared vector; None of the first."""
+        if sweep == 0 or not (self.is_turning and self.free.orientation):
+            return None
+        first = self.columns()[-1].stop + 3 * (sweep - 1)
+        return slice(first, first + 3)
 
     def parametrisations(self) -> list[Parametrisation]:
         """Of each sweep, with the strains of the crystals turned into its frame."""
@@ -233,10 +255,15 @@ class _Models:
                 dataclasses.replace(crystal, A=to_matrix(turn(angles)[0] @ stretch @ np.asarray(crystal.A)))
             )
         geometries = []
-        for geometry, group, model in zip(self.geometries, self.group, self.parametrisations()):
-            values = np.zeros(model.n_values)
-            values[: self.n_detector] = step[group * self.n_detector : (group + 1) * self.n_detector]
-            geometries.append(model.geometry_at(values) if self.n_detector else geometry)
+        for i, model in enumerate(self.parametrisations()):
+            values, first = np.zeros(model.n_values), self.group[i] * self.n_detector
+            values[: self.n_detector] = step[first : first + self.n_detector]
+            geometry = model.geometry_at(values) if self.n_detector else self.geometries[i]
+            own, gonio = self.turns(i), geometry.goniometer
+            if own is not None and gonio is not None:
+                fixed = np.asarray(gonio.fixed) @ turn(step[None, own])[0]
+                geometry = dataclasses.replace(geometry, goniometer=dataclasses.replace(gonio, fixed=to_matrix(fixed)))
+            geometries.append(geometry)
         return dataclasses.replace(self, crystals=tuple(crystals), geometries=tuple(geometries))
 
 
@@ -255,9 +282,9 @@ def _evaluate(sweeps: Sequence[_Sweep], models: _Models) -> _State:
     """Sums of all sweeps, in terms of the shared parameters."""
     p, columns = models.n_parameters, models.columns()
     normal, gradient, objective, n_valid = np.zeros((p, p)), np.zeros(p), 0.0, 0
-    for sweep, model, group in zip(sweeps, models.parametrisations(), models.group):
+    for i, (sweep, model) in enumerate(zip(sweeps, models.parametrisations())):
         chosen = select(data(sweep.obs, model), sweep.used)
-        to_shared = _to_shared(model, models, group, columns)
+        to_shared = _to_shared(model, models, i, columns)
         local, slope, square, n = _dense(chosen, model)
         normal += to_shared.T @ local @ to_shared
         gradient += to_shared.T @ slope
@@ -265,9 +292,10 @@ def _evaluate(sweeps: Sequence[_Sweep], models: _Models) -> _State:
     return _State(models, objective, n_valid, normal, gradient)
 
 
-def _to_shared(model: Parametrisation, models: _Models, group: int, columns: list[slice]) -> Array:
+def _to_shared(model: Parametrisation, models: _Models, sweep: int, columns: list[slice]) -> Array:
     """(n_values, p) a sweep's values for each of the shared parameters."""
     change = np.zeros((model.n_values, models.n_parameters))
+    group, own = models.group[sweep], models.turns(sweep)
     # the border holds the detector's free values in the order of DETECTOR
     for i in range(models.n_detector):
         change[i, group * models.n_detector + i] = 1.0
@@ -275,6 +303,8 @@ def _to_shared(model: Parametrisation, models: _Models, group: int, columns: lis
     for i, mine in enumerate(columns):
         first = model.n_border + i * model.n_block
         change[first : first + n_turns, mine.start : mine.start + n_turns] = model.to_datum[:n_turns, :n_turns]
+        if own is not None:
+            change[first : first + 3, own] = model.to_datum
         for k in range(mine.stop - mine.start - n_turns):
             change[first + n_turns + k, mine.start + n_turns + k] = 1.0
     return change
@@ -337,6 +367,11 @@ def _hold(sweeps: Sequence[_Sweep], models: _Models, n_used: int) -> tuple[_Mode
     for name, parts in HOLD_ORDER:
         if n_used >= FEWEST_PER_PARAMETER * models.n_parameters:
             break
+        if "cell" in parts and models.is_turning:
+            notes.append(f"goniometers held: {n_used} reflections for {models.n_parameters} parameters")
+            models = dataclasses.replace(models, is_turning=False)
+            if n_used >= FEWEST_PER_PARAMETER * models.n_parameters:
+                break
         detector = tuple(p for p in models.free.detector if p not in parts)
         free = dataclasses.replace(models.free, cell=models.free.cell and "cell" not in parts, detector=detector)
         if free != models.free:
@@ -344,8 +379,8 @@ def _hold(sweeps: Sequence[_Sweep], models: _Models, n_used: int) -> tuple[_Mode
             models = dataclasses.replace(models, free=free)
     if not (models.free.cell or models.free.orientation):
         return models, tuple(notes)
-    for name, parts in LOOSE_PARTS:
-        asked = [p for p in parts if p in models.free.detector]
+    for name, together in LOOSE_PARTS:
+        asked = [p for p in together if p in models.free.detector]
         if not asked:
             continue
         sd = np.sqrt(np.maximum(np.diagonal(_covariance(_evaluate(sweeps, models), n_used)), 0.0))
@@ -359,7 +394,7 @@ def _hold(sweeps: Sequence[_Sweep], models: _Models, n_used: int) -> tuple[_Mode
         if loose > limit:
             unit = "of itself" if name == "distance" else "rad"
             notes.append(f"detector {name} held: determined only to {loose:.2g} {unit}")
-            detector = tuple(p for p in models.free.detector if p not in parts)
+            detector = tuple(p for p in models.free.detector if p not in together)
             models = dataclasses.replace(models, free=dataclasses.replace(models.free, detector=detector))
     return models, tuple(notes)
 
@@ -370,8 +405,8 @@ def _uncertainties(best: _State, n_used: int) -> tuple[Uncertainties, ...]:
     variance = best.objective / max(3 * n_used - models.n_parameters, 1)
     names = (*DETECTOR, *BEAM)
     found = []
-    for model, group in zip(models.parametrisations(), models.group):
-        change = _to_shared(model, models, group, models.columns())
+    for sweep, model in enumerate(models.parametrisations()):
+        change = _to_shared(model, models, sweep, models.columns())
         local = change @ covariance @ change.T
         sd = np.sqrt(np.maximum(np.diagonal(local), 0.0))
         n = len(models.crystals)

@@ -25,7 +25,6 @@ from hdrmx.indexing.score import Fit, evaluate
 from hdrmx.indexing.search import chance_gain, find_lattices
 from hdrmx.models import Crystal, Geometry
 from hdrmx.params import Index
-from hdrmx.refinement.observations import Observations
 from hdrmx.refinement.slips import find_slips, slip_notes
 from hdrmx.refinement.symmetry import to_matrix
 
@@ -73,6 +72,15 @@ class Indexed:
     def geometry(self) -> Geometry:
         return self.geometries[0]
 
+    def by_sweep(self) -> tuple[Indexed, ...]:
+        """The same crystals with the spots of each sweep on its own; what is of all stays of all."""
+        parts = []
+        for i, geometry in enumerate(self.geometries):
+            table = self.table[self.sweep == i].reset_index(drop=True)
+            sweep = np.zeros(len(table), np.int64)
+            parts.append(dataclasses.replace(self, geometries=(geometry,), table=table, sweep=sweep))
+        return tuple(parts)
+
     @property
     def fraction(self) -> float:
         """Of all spots, how many have an index."""
@@ -104,7 +112,9 @@ def index(spots: pd.DataFrame, geometry: Geometry, params: Index) -> Indexed:
 def index_sweeps(sweeps: Sequence[Sweep], params: Index) -> Indexed:
     """Index several sweeps of one crystal together; as `index`.
 
-    Of more than one sweep, only the lattice is fitted: geometries stay as they were.
+    Each sweep has its own goniometer; the crystal at zero goniometer angles is the same in all. Lattices and geometry
+    are refined on all spots; sweeps that come with the same detector and beam keep them in common, others have their
+    own. Of stills, only the lattice is fitted. `Indexed.by_sweep` gives each sweep its own.
     """
     sweeps = [(spots.reset_index(drop=True), geometry) for spots, geometry in sweeps]
     counts: Counter[str] = Counter(spots=sum(len(spots) for spots, _ in sweeps))
@@ -321,7 +331,15 @@ def _limits(points: Points, which: np.ndarray, params: Index) -> list[float | No
 
 
 def _rmsd_px(model: Model) -> float:
-    return 0.0 if model.fit is None else float(np.hypot(model.fit.rmsd_fast_px, model.fit.rmsd_slow_px))
+    found = float(np.hypot(_rmsd(model, "rmsd_fast_px"), _rmsd(model, "rmsd_slow_px")))
+    return found if np.isfinite(found) else 0.0
+
+
+def _rmsd(model: Model, name: str) -> float:
+    """NaN without a refinement."""
+    if model.joint is not None:
+        return model.joint.rmsd(name)
+    return float("nan") if model.fit is None else float(getattr(model.fit, name))
 
 
 def _quality(model: Model) -> float:
@@ -380,19 +398,18 @@ def _result(
     table["lattice"] = model.assignment.lattice.astype(np.int32)
     table["entering"] = model.points.entering
     rows: tuple[BravaisRow, ...] = ()
-    if params.bravais and model.crystals[0].space_group == "P 1" and model.fit is not None:
-        rows = _bravais(model, spots, params)
-    fit = model.fit
-    nan = float("nan")
+    is_refined = model.fit is not None or model.joint is not None
+    if params.bravais and model.crystals[0].space_group == "P 1" and is_refined:
+        rows = _bravais(model, params)
     return Indexed(
         crystals=_mean_crystals(model),
         geometries=tuple(geometry for _, geometry in model.sweeps),
         table=table,
         sweep=model.points.sweep,
         max_cell_A=longest,
-        rmsd_fast_px=nan if fit is None else fit.rmsd_fast_px,
-        rmsd_slow_px=nan if fit is None else fit.rmsd_slow_px,
-        rmsd_frame=nan if fit is None else fit.rmsd_frame,
+        rmsd_fast_px=_rmsd(model, "rmsd_fast_px"),
+        rmsd_slow_px=_rmsd(model, "rmsd_slow_px"),
+        rmsd_frame=_rmsd(model, "rmsd_frame"),
         bravais=rows,
         counts=counts,
         notes=notes,
@@ -406,24 +423,21 @@ def _mean_crystals(model: Model) -> tuple[Crystal, ...]:
     return tuple(dataclasses.replace(c, A_at_scan_points=None) for c in model.fit.crystals)
 
 
-def _bravais(model: Model, spots: pd.DataFrame, params: Index) -> tuple[BravaisRow, ...]:
-    assert model.fit is not None
-    everything = observations_of(spots, model.assignment, model.points)
-    obs = everything.take((everything.lattice == 0) & ~_outlying(model, everything))
+def _bravais(model: Model, params: Index) -> tuple[BravaisRow, ...]:
+    parts, intensity, first = [], [], 0
+    for (spots, geometry), obs in zip(model.sweeps, model.observations()):
+        outlying = np.isin(first + obs.row, model.outlier_rows)  # of the last refinement
+        mine = obs.take((obs.lattice == 0) & ~outlying)
+        parts.append((mine, geometry))
+        intensity.append(spots["intensity"].to_numpy()[mine.row])
+        first += len(spots)
     return bravais_table(
-        obs,
-        spots["intensity"].to_numpy()[obs.row],
+        parts,
+        np.concatenate(intensity),
         model.crystals[0],
-        model.sweeps[0][1],
         tolerance_deg=params.bravais_tolerance_deg,
         slips=model.slips,
     )
-
-
-def _outlying(model: Model, obs: Observations) -> np.ndarray:
-    """(n,) the spot was an outlier of the last refinement (its rows are those of the assignment before)."""
-    assert model.fit is not None
-    return np.isin(obs.row, model.outlier_rows)
 
 
 __all__ = ["Indexed", "cell_text", "index", "index_sweeps"]

@@ -21,7 +21,7 @@ from hdrmx.refinement.observations import Observations, observations
 from hdrmx.refinement.parameters import DETECTOR, Free, parametrise
 from hdrmx.refinement.slips import find_slips, slip_notes
 from hdrmx.refinement.summary import block_rmsds, drift, parameter_table
-from hdrmx.refinement.uncertainty import uncertainties
+from hdrmx.refinement.uncertainty import Uncertainties, uncertainties
 
 DEFAULT = Refine()
 COARSEST_DEG, FINEST_DEG = 36.0, 2.0  # intervals tried when their length is left open
@@ -116,7 +116,8 @@ def refine(
             notes += ("the crystal is held, so it doesn't vary along the scan",)
         else:
             notes += (f"the crystal was not let vary along the scan: only {static.n_used} spots can be used",)
-    return _model(indexed, obs, static, last, fits, notes + slip_notes(last))
+    of_static = uncertainties(static.model, static.best, static.n_used)
+    return refined_model(indexed, obs, of_static, last, fits, notes + slip_notes(last))
 
 
 def free_parameters(params: Refine) -> Free:
@@ -227,11 +228,17 @@ def _affordable(static: Fit) -> int:
     return samples - 2 if samples >= 5 else {2: 1, 3: 2, 4: 2}.get(samples, 0)
 
 
-def _model(
-    indexed: pd.DataFrame, obs: Observations, static: Fit, last: Fit, fits: list[Fit], notes: tuple[str, ...]
+def refined_model(
+    indexed: pd.DataFrame,
+    obs: Observations,
+    of_static: Uncertainties,
+    last: Fit,
+    fits: Sequence[Fit],
+    notes: tuple[str, ...],
 ) -> RefinedModel:
-    of_static = uncertainties(static.model, static.best, static.n_used)
-    of_last = uncertainties(last.model, last.best, last.n_used)
+    """All that is told of a refinement: the last fit, and the standard uncertainties of the static one's cells."""
+    is_static = last.model.smoother.n_intervals == 0
+    of_last = of_static if is_static else uncertainties(last.model, last.best, last.n_used)
     crystals = tuple(_with_sd(c, sd) for c, sd in zip(last.crystals, of_static.cells[:, 0]))
     return RefinedModel(
         crystals=crystals,
