@@ -7,8 +7,9 @@ import numpy.typing as npt
 from scipy.special import erf
 
 from hdrmx.integration.profile_model import Floats, KabschAxes, ProfileModel
+from hdrmx.kernels import integrate_profile as kernel
 from hdrmx.models import Geometry, Panel
-from hdrmx.refinement.parallax import mm_to_px, px_to_mm
+from hdrmx.refinement.parallax import has_parallax, mm_to_px, px_to_mm
 
 BOX = ("frame_min", "frame_max", "slow_min", "slow_max", "fast_min", "fast_max")
 RAY = 12  # numbers in a row of `rays`
@@ -83,6 +84,36 @@ def rays(
         basis = (origin, along_fast, along_slow)
         for m, (i, j) in enumerate(((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))):
             result[on, 6 + m] = _dot(basis[i], basis[j])
+    return result
+
+
+def lay_of(
+    panel: npt.NDArray[np.int32],
+    slow: Floats,
+    fast: Floats,
+    s1: Floats,
+    ray: Floats,
+    geometry: Geometry,
+    profile: ProfileModel,
+) -> npt.NDArray[np.float64]:
+    """(n, LAY): how each reflection's profile lies on its panel, for `kernels.integrate_profile`.
+
+    Linear about the predicted place, which over the few pixels of a foreground leaves less than 0.01 px.
+    """
+    result = np.zeros((len(panel), kernel.LAY))
+    quadratic = ray[:, 9] * fast**2 + ray[:, 11] * slow**2 + 2.0 * ray[:, 10] * fast * slow
+    length = np.sqrt(ray[:, 6] + 2.0 * (ray[:, 7] * fast + ray[:, 8] * slow) + quadratic)
+    scale = 1.0 / (length * profile.sigma_b_rad * kernel.STEP)
+    result[:, :6] = ray[:, :6] * scale[:, None]
+    result[:, [kernel.X0, kernel.Y0]] += kernel.REACH / kernel.STEP
+    out = s1 / np.linalg.norm(s1, axis=1, keepdims=True)
+    for number, p in enumerate(geometry.detector.panels):
+        on = np.flatnonzero(panel == number)
+        if len(on) and has_parallax(p):
+            result[on, kernel.FAST_MM] = out[on] @ np.asarray(p.fast_axis) / p.pixel_mm[1]
+            result[on, kernel.SLOW_MM] = out[on] @ np.asarray(p.slow_axis) / p.pixel_mm[0]
+            result[on, kernel.MU] = p.mu_per_mm
+            result[on, kernel.PATH] = p.thickness_mm / np.abs(out[on] @ p.normal)
     return result
 
 

@@ -44,10 +44,10 @@ def warm_up(dtype: npt.DTypeLike) -> float:
 def _warm_events() -> None:
     from hdrmx.kernels.integrate_collect import collect_events
 
-    events = (np.zeros(1, np.int32), np.zeros(1, np.uint32), np.zeros(2, np.int32), 256)
-    frame = (np.ones(1, bool), np.zeros(1, np.uint16), 1, 10, 0)
-    boxes = (np.zeros(0, np.int64), np.zeros((1, 6), np.int32), np.zeros((1, 4), np.int32))
-    rest: tuple[Any, ...] = (np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.uint8), np.zeros(1, np.int32))
+    events = (np.zeros(1, np.int32), np.zeros(1, np.uint32), np.zeros(2, np.int32), 256, 10)
+    frame = (np.zeros(1, np.uint8), 1, 0, 0)
+    boxes = (np.zeros((1, 6), np.int32), np.zeros((1, 4), np.int32))
+    rest = (np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.uint8), np.zeros(1, np.int32))
     arguments: tuple[Any, ...] = (*events, *frame, *boxes, *rest)
     collect_events(*arguments)
 

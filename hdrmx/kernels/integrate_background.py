@@ -50,7 +50,7 @@ def _excess(mean: float, tally: npt.NDArray[np.int64], large: npt.NDArray[np.int
     """Mean of psi over the counts less its expectation: falls as `mean` grows."""
     root = math.sqrt(mean)
     result = 0.0
-    for count in range(TABLE):
+    for count in range(len(tally)):
         if tally[count]:
             result += tally[count] * min(max((count - mean) / root, -TUNING), TUNING)
     for k in range(n_large):
@@ -105,7 +105,7 @@ def mean_background(
                 kept += 1
                 total += large[k]
         return total / kept, max(total, 1.0) / kept**2, 0
-    return _robust(plain, float(top), tally, large, n_large, n)
+    return _robust(plain, float(top), tally[: min(top + 1, TABLE)], large, n_large, n)
 
 
 @njit(cache=True, nogil=True)

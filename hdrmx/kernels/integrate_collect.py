@@ -3,20 +3,26 @@
 A voxel is an int32: its count, plus OVERLAPPED where the foreground of another reflection covers it too, or UNUSABLE
 where the pixel is masked, not trusted, off the panel, or was never delivered. `box` rows are first and last + 1 frame,
 slow, fast; `place` rows a panel's top, left, height and width within the frame; `ray` rows are of `boxes.rays`.
-Voxels of a box run (frame, slow, fast) from `voxel_at`; its foreground (slow, fast) from `pixel_at`.
+Voxels of a box run (frame, slow, fast) from `voxel_at`; its foreground (slow, fast) from `pixel_at`. `marks` has a byte
+for each pixel of the frame: BLOCKED where it is masked, plus the number of foregrounds that cover it in this frame.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from hdrmx.kernels.intrinsics import load64, store64
+
 UNUSABLE = -1
 OVERLAPPED = 1 << 30
 COUNT = OVERLAPPED - 1
+BLOCKED = 128  # so up to 127 foregrounds may cover a pixel; under more it can't be used
+LANES = 8  # pixels of a row worked on together
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
@@ -43,72 +49,83 @@ def corner_angles(ray: Floats, slow0: int, fast0: int, n_slow: int, n_fast: int,
 
 
 @njit(cache=True, nogil=True)
-def open_boxes(
-    rows: Longs,
+def outline(
+    begin: int,
+    end: int,
     ray: Floats,
     box: Ints,
-    place: Ints,
     delta: float,
     pixel_at: Longs,
-    width: int,
     eps1: Floats,
     eps2: Floats,
     foreground: Bytes,
-    claims: npt.NDArray[np.uint16],
+    inner: Ints,
 ) -> None:
-    """Mark the foreground of boxes that open now, and add them to the frame's count of claims.
+    """Mark the foreground of the boxes begin:end, and set `inner` to its first and last + 1 slow, fast within the box.
 
     A pixel is foreground when any of its corners is within `delta` of the reflection.
     """
     limit = delta * delta
-    for i in rows:
+    for i in range(begin, end):
         n_slow, n_fast = box[i, 3] - box[i, 2], box[i, 5] - box[i, 4]
         corner_angles(ray[i], box[i, 2], box[i, 4], n_slow, n_fast, eps1, eps2)
+        for c in range((n_slow + 1) * (n_fast + 1)):
+            eps1[c] = eps1[c] * eps1[c] + eps2[c] * eps2[c]
         k = pixel_at[i]
+        top, bottom, left, right = n_slow, 0, n_fast, 0
         for y in range(n_slow):
             for x in range(n_fast):
                 c = y * (n_fast + 1) + x
-                nearest = eps1[c] * eps1[c] + eps2[c] * eps2[c]
-                for step in (1, n_fast + 1, n_fast + 2):
-                    nearest = min(nearest, eps1[c + step] * eps1[c + step] + eps2[c + step] * eps2[c + step])
+                nearest = min(min(eps1[c], eps1[c + 1]), min(eps1[c + n_fast + 1], eps1[c + n_fast + 2]))
                 foreground[k] = nearest <= limit
+                if nearest <= limit:
+                    top, bottom, left, right = min(top, y), y + 1, min(left, x), max(right, x + 1)
                 k += 1
-    claim(rows, box, place, pixel_at, width, foreground, 1, claims)
+        inner[i, 0], inner[i, 1], inner[i, 2], inner[i, 3] = min(top, bottom), bottom, min(left, right), right
 
 
 @njit(cache=True, nogil=True)
 def claim(
-    rows: Longs,
+    number: int,
+    n_opened: int,
     box: Ints,
+    inner: Ints,
     place: Ints,
     pixel_at: Longs,
     width: int,
     foreground: Bytes,
-    change: int,
-    claims: npt.NDArray[np.uint16],
+    takes_back: bool,
+    marks: Bytes,
 ) -> None:
-    """Add `change` (1 or -1) to the claims on the foreground pixels of these boxes."""
-    for i in rows:
+    """Add the foregrounds that are open in frame `number` to the marks, or take them back; rows :n_opened may be.
+
+    Eight marks at a time; `marks` and `foreground` have room for as many more at their end.
+    """
+    for i in range(n_opened):
+        if box[i, 0] > number or box[i, 1] <= number:
+            continue
         n_fast = box[i, 5] - box[i, 4]
-        left, right = max(box[i, 4], 0), min(box[i, 5], place[i, 3])
-        for slow in range(max(box[i, 2], 0), min(box[i, 3], place[i, 2])):
+        left, right = max(box[i, 4] + inner[i, 2], 0), min(box[i, 4] + inner[i, 3], place[i, 3])
+        for slow in range(max(box[i, 2] + inner[i, 0], 0), min(box[i, 2] + inner[i, 1], place[i, 2])):
             at = (place[i, 0] + slow) * width + place[i, 1]
             k = pixel_at[i] + (slow - box[i, 2]) * n_fast - box[i, 4]
-            for fast in range(left, right):
-                if foreground[k + fast]:
-                    claims[at + fast] = np.uint16(claims[at + fast] + change)
+            for fast in range(left, right, LANES):
+                mine = load64(foreground, k + fast)
+                if right - fast < LANES:
+                    mine &= (np.uint64(1) << np.uint64(8 * (right - fast))) - np.uint64(1)
+                now = load64(marks, at + fast)
+                store64(marks, at + fast, now - mine if takes_back else now + mine)
 
 
 @njit(cache=True, nogil=True)
 def collect_dense(
     frame: npt.NDArray,
-    usable: npt.NDArray[np.bool_],
-    claims: npt.NDArray[np.uint16],
-    width: int,
     low: int,
     high: int,
+    marks: Bytes,
+    width: int,
     number: int,
-    rows: Longs,
+    n_opened: int,
     box: Ints,
     place: Ints,
     pixel_at: Longs,
@@ -116,8 +133,11 @@ def collect_dense(
     foreground: Bytes,
     voxels: Ints,
 ) -> None:
-    """Copy one frame's pixels into the open boxes `rows`; `frame`, `usable` and `claims` are flat."""
-    for i in rows:
+    """Copy the pixels of frame `number` into the boxes that are open in it; `frame` and `marks` are flat."""
+    least, most = np.int32(low), np.int32(high)
+    for i in range(n_opened):
+        if box[i, 0] > number or box[i, 1] <= number:
+            continue
         n_fast = box[i, 5] - box[i, 4]
         area = n_fast * (box[i, 3] - box[i, 2])
         left, right = max(box[i, 4], 0), min(box[i, 5], place[i, 3])
@@ -126,11 +146,24 @@ def collect_dense(
             k = (slow - box[i, 2]) * n_fast - box[i, 4]
             to = voxel_at[i] + (number - box[i, 0]) * area + k
             mine = pixel_at[i] + k
-            for fast in range(left, right):
-                count = np.int64(frame[at + fast])
-                if usable[at + fast] and low <= count <= high:
-                    shared = OVERLAPPED if claims[at + fast] > foreground[mine + fast] else 0
-                    voxels[to + fast] = np.int32(count + shared)
+            for start in range(left, right, LANES):
+                # the last lanes of a row are done twice rather than one by one
+                fast = min(start, right - LANES) if right - left >= LANES else start
+                f, m, t = np.uint64(at + fast), np.uint64(mine + fast), np.uint64(to + fast)
+                if right - fast >= LANES:
+                    for j in range(np.uint64(LANES)):
+                        voxels[t + j] = _voxel(frame[f + j], marks[f + j], foreground[m + j], least, most)
+                else:
+                    for j in range(np.uint64(right - fast)):
+                        voxels[t + j] = _voxel(frame[f + j], marks[f + j], foreground[m + j], least, most)
+
+
+@njit(cache=True, nogil=True)
+def _voxel(count: Any, mark: Any, mine: Any, low: Any, high: Any) -> np.int32:
+    c = np.int32(count)  # counts of 2^31 and more turn negative, so below `low`
+    shared = np.int32(OVERLAPPED) if (mark & 127) > mine else np.int32(0)
+    is_fine = (mark < BLOCKED) & (c >= low) & (c <= high)
+    return c | shared if is_fine else np.int32(UNUSABLE)
 
 
 @njit(cache=True, nogil=True)
@@ -139,12 +172,11 @@ def collect_events(
     count: npt.NDArray[np.uint32],
     offset: Ints,
     bin_px: int,
-    usable: npt.NDArray[np.bool_],
-    claims: npt.NDArray[np.uint16],
-    width: int,
     high: int,
+    marks: Bytes,
+    width: int,
     number: int,
-    rows: Longs,
+    n_opened: int,
     box: Ints,
     place: Ints,
     pixel_at: Longs,
@@ -153,7 +185,9 @@ def collect_events(
     voxels: Ints,
 ) -> None:
     """As `collect_dense`, from the frame's events; pixels without one have no counts."""
-    for i in rows:
+    for i in range(n_opened):
+        if box[i, 0] > number or box[i, 1] <= number:
+            continue
         n_fast = box[i, 5] - box[i, 4]
         area = n_fast * (box[i, 3] - box[i, 2])
         left, right = max(box[i, 4], 0), min(box[i, 5], place[i, 3])
@@ -163,13 +197,12 @@ def collect_events(
             at = (place[i, 0] + slow) * width + place[i, 1]
             k = (slow - box[i, 2]) * n_fast - box[i, 4]
             to = voxel_at[i] + (number - box[i, 0]) * area + k
-            mine = pixel_at[i] + k
-            for fast in range(left, right):
-                if usable[at + fast]:
-                    voxels[to + fast] = OVERLAPPED if claims[at + fast] > foreground[mine + fast] else 0
+            f, m, t = np.uint64(at + left), np.uint64(pixel_at[i] + k + left), np.uint64(to + left)
+            for j in range(np.uint64(right - left)):
+                voxels[t + j] = _voxel(0, marks[f + j], foreground[m + j], 0, 0)
             for e in range(offset[(at + left) // bin_px], offset[(at + right - 1) // bin_px + 1]):
                 fast = index[e] - at
-                if left <= fast < right and usable[at + fast]:
+                if left <= fast < right and voxels[to + fast] != UNUSABLE:
                     if count[e] <= high:
                         voxels[to + fast] += np.int32(count[e])
                     else:

@@ -1,8 +1,13 @@
-"""Reference profiles learned from boxes, and fitted to them.
+"""Profiles of reflections: what a pixel and a frame catch of one, and how it is learned from boxes.
 
 A profile is a density over eps1, eps2 (nodes of a square grid, linear in between) times one over eps3 (bins), in units
-of sigma_b and sigma_m; its weights add up to 1. What a pixel catches of it is its integral over the pixel, by a
-grid of points within it; what a frame catches is exact. The boxes are those of `integrate_collect`.
+of sigma_b and sigma_m; its weights add up to 1. What a pixel catches of it is found by points spread evenly over the
+pixels, each of them shared out over the depths at which the sensor absorbs; what a frame catches is exact.
+
+Near a reflection its profile lies on the panel as `lay` says, a row of LAY numbers: X0, XF, XS, Y0, YF, YS, with
+node coordinates X0 + XF fast + XS slow and Y0 + YF fast + YS slow (px of the panel) for rays absorbed at their mean
+depth; FAST_MM, SLOW_MM, by how many px a ray moves on along each mm of its path in the sensor; MU and PATH, the
+absorption per mm and the path through the whole sensor (0: no depth). The boxes are those of `integrate_collect`.
 """
 
 from __future__ import annotations
@@ -13,59 +18,182 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from hdrmx.kernels.integrate_collect import COUNT, OVERLAPPED, UNUSABLE, corner_angles
-from hdrmx.kernels.integrate_sum import BACKGROUND, BACKGROUND_VARIANCE
+from hdrmx.kernels.integrate_collect import COUNT, OVERLAPPED, UNUSABLE
 
-STEP, REACH = 0.5, 5.0  # of the grid, in sigma_b
+STEP, REACH = 0.375, 4.5  # of the grid, in sigma_b
 NODES = int(2 * REACH / STEP) + 1
-BIN = 0.5  # in sigma_m
-BINS = int(2 * REACH / BIN)
+BIN, REACH_ALONG = 0.5, 5.0  # in sigma_m
+BINS = int(2 * REACH_ALONG / BIN)
 
-# columns of the results of fits
-VALUE, VARIANCE_B, VARIANCE_I, FRACTION, FOREGROUND_FRACTION, CORRELATION, ITERATIONS, BACKGROUND_USED = range(8)
-COLUMNS = 8
-
-MOST_ITERATIONS = 20
-CONVERGED = 1e-4
-STRONG = 5.0  # excess over what is expected, in sigmas, from which on a reflection is weighted by its own intensity
+X0, XF, XS, Y0, YF, YS, FAST_MM, SLOW_MM, MU, PATH = range(10)
+LAY = 10
+MOST_DEPTHS = 8
 _TINY = 1e-12
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
-def _pixel_share(
-    eps1: Floats, eps2: Floats, c: int, stride: int, scale: float, points: int, weights: Floats, share: Floats
-) -> float:
-    """Fraction of a profile on the pixel whose first corner is c.
+def depths(lay: Floats, points: int, depth: Floats) -> int:
+    """Fill `depth` (3, MOST_DEPTHS): shift along fast and slow (px) from the mean, and part absorbed. Returns number.
 
-    `weights` (NODES * NODES,); `share`, where it has a length, gains each node's part of the pixel (points of the
-    grid on it), so that the fraction is share . weights.
+    The path through the sensor is cut into equal lengths, each with its mean depth: exp(-mu x), cut off at the path's
+    end. One is enough where the whole path spans less than a third of a pixel.
     """
-    x0, y0 = eps1[c] * scale + REACH, eps2[c] * scale + REACH
-    ax, ay = (eps1[c + 1] - eps1[c]) * scale, (eps2[c + 1] - eps2[c]) * scale
-    bx, by = (eps1[c + stride] - eps1[c]) * scale, (eps2[c + stride] - eps2[c]) * scale
-    per_point = abs(ax * by - ay * bx) / (points * points * STEP * STEP)
-    result = 0.0
-    for i in range(points):
-        u = (i + 0.5) / points
-        for j in range(points):
-            v = (j + 0.5) / points
-            x, y = (x0 + u * ax + v * bx) / STEP, (y0 + u * ay + v * by) / STEP
-            if not (0.0 <= x < NODES - 1 and 0.0 <= y < NODES - 1):
+    path, mu = lay[PATH], lay[MU]
+    span = path * math.hypot(lay[FAST_MM], lay[SLOW_MM])
+    if span < 1.0 / 3.0 or mu <= 0.0:
+        depth[:, 0] = 0.0
+        depth[2, 0] = 1.0
+        return 1
+    n = min(max(math.ceil(span * points / 1.5), 2), MOST_DEPTHS)
+    step = path / n
+    left = math.exp(-mu * step)
+    within = 1.0 / mu - step * left / (1.0 - left)  # mean depth within a length
+    everything = 1.0 - math.exp(-mu * path)
+    mean = 1.0 / mu - path * (1.0 - everything) / everything
+    for q in range(n):
+        at = q * step + within - mean
+        depth[0, q], depth[1, q] = at * lay[FAST_MM], at * lay[SLOW_MM]
+        depth[2, q] = math.exp(-mu * q * step) * (1.0 - left) / everything
+    return n
+
+
+@njit(cache=True, nogil=True)
+def shifts(depth: Floats, n_depths: int, points: int, shift: Ints) -> None:
+    """`shift` (2, MOST_DEPTHS): along fast and slow, pixel k gets the points shift + k * points and those after it.
+
+    A pixel has `points` points along each edge, the first of them half a spacing from its edge.
+    """
+    for q in range(n_depths):
+        shift[0, q] = math.ceil(-depth[0, q] * points - 0.5)
+        shift[1, q] = math.ceil(-depth[1, q] * points - 0.5)
+
+
+@njit(cache=True, nogil=True)
+def _density(profile: Floats, lay: Floats, box: Ints, v: int, first: int, fine: float, line: Floats) -> None:
+    """The profile's density at the points of row v, from `first` on, in weights of a point's area."""
+    slow = box[2] + (v + 0.5) * fine
+    fast = box[4] + (first + 0.5) * fine
+    a0 = lay[X0] + lay[XF] * fast + lay[XS] * slow
+    b0 = lay[Y0] + lay[YF] * fast + lay[YS] * slow
+    da, db = lay[XF] * fine, lay[YF] * fine
+    for u in range(len(line)):
+        a, b = a0 + u * da, b0 + u * db
+        value = 0.0
+        if 0.0 <= a < NODES - 1 and 0.0 <= b < NODES - 1:
+            m, n = np.int32(a), np.int32(b)
+            fx, fy = a - m, b - n
+            g = np.uint64(n * NODES + m)
+            h = g + np.uint64(NODES)
+            low = profile[g] + fx * (profile[g + np.uint64(1)] - profile[g])
+            high = profile[h] + fx * (profile[h + np.uint64(1)] - profile[h])
+            value = low + fy * (high - low)
+        line[u] = value
+
+
+@njit(cache=True, nogil=True)
+def spread(
+    profile: Floats,
+    lay: Floats,
+    depth: Floats,
+    shift: Ints,
+    n_depths: int,
+    points: int,
+    box: Ints,
+    window: Ints,
+    lines: Floats,
+    part: Floats,
+) -> None:
+    """Set `part` to the fraction of a profile on each pixel of the window (top, bottom, left, right) of a box.
+
+    `part` runs over all pixels of the box; those outside of the window are left as they are. `lines` (2, n) is work
+    space for the points of a row of the window and about it.
+    """
+    top, bottom, left, right = window[0], window[1], window[2], window[3]
+    n_fast = box[5] - box[4]
+    for y in range(top, bottom):
+        part[y * n_fast + left : y * n_fast + right] = 0.0
+    first, last = left * points + shift[0, :n_depths].min(), right * points + shift[0, :n_depths].max()
+    above, below = top * points + shift[1, :n_depths].min(), bottom * points + shift[1, :n_depths].max()
+    fine = 1.0 / points
+    area = abs(lay[XF] * lay[YS] - lay[XS] * lay[YF]) * fine * fine
+    line, sums = lines[0, : last - first], lines[1, : last - first]
+    for v in range(above, below):
+        _density(profile, lay, box, v, first, fine, line)
+        for u in range(len(line) - points + 1):
+            total = line[u]
+            for j in range(1, points):
+                total += line[u + j]
+            sums[u] = total * area
+        for q in range(n_depths):
+            y = (v - shift[1, q]) // points
+            if top <= y < bottom:
+                at, begin = y * n_fast, shift[0, q] - first
+                for x in range(left, right):
+                    part[at + x] += depth[2, q] * sums[begin + x * points]
+
+
+@njit(cache=True, nogil=True)
+def gather(
+    told: Floats,
+    lay: Floats,
+    depth: Floats,
+    shift: Ints,
+    n_depths: int,
+    points: int,
+    box: Ints,
+    amount: float,
+    lines: Floats,
+    out: Floats,
+) -> None:
+    """The transpose of `spread` over a whole box: to each node, amount times what is `told` of its pixels.
+
+    `told` (3, pixels): counts over their mean, 1 where the pixel counts, 1 over the mean; added to `out` (3, nodes),
+    the last of them times the intensity that one node's weight of 1 in all of the pixel would give it. `lines` (3, n)
+    is work space for the points of a row of the box and about it.
+    """
+    n_slow, n_fast = box[3] - box[2], box[5] - box[4]
+    first, last = shift[0, :n_depths].min(), n_fast * points + shift[0, :n_depths].max()
+    above, below = shift[1, :n_depths].min(), n_slow * points + shift[1, :n_depths].max()
+    fine = 1.0 / points
+    scale = amount * abs(lay[XF] * lay[YS] - lay[XS] * lay[YF]) * fine * fine
+    whole = scale * points * points
+    for v in range(above, below):
+        slow = box[2] + (v + 0.5) * fine
+        lines[:, : last - first] = 0.0
+        for q in range(n_depths):
+            y = (v - shift[1, q]) // points
+            if 0 <= y < n_slow:
+                for x in range(n_fast):
+                    u = x * points + shift[0, q] - first
+                    for kind in range(3):
+                        value = depth[2, q] * told[kind, y * n_fast + x]
+                        for j in range(points):
+                            lines[kind, u + j] += value
+        for u in range(last - first):
+            fast = box[4] + (first + u + 0.5) * fine
+            a = lay[X0] + lay[XF] * fast + lay[XS] * slow
+            b = lay[Y0] + lay[YF] * fast + lay[YS] * slow
+            if not (0.0 <= a < NODES - 1 and 0.0 <= b < NODES - 1):
                 continue
-            m, n = int(x), int(y)
-            fx, fy = x - m, y - n
+            m, n = int(a), int(b)
+            right, high = a - m, b - n
             g = n * NODES + m
-            w00, w01 = (1.0 - fy) * (1.0 - fx), (1.0 - fy) * fx
-            w10, w11 = fy * (1.0 - fx), fy * fx
-            result += w00 * weights[g] + w01 * weights[g + 1] + w10 * weights[g + NODES] + w11 * weights[g + NODES + 1]
-            if len(share):
-                share[g] += w00 * per_point
-                share[g + 1] += w01 * per_point
-                share[g + NODES] += w10 * per_point
-                share[g + NODES + 1] += w11 * per_point
-    return result * per_point
+            _give(out[0], g, scale * lines[0, u], high, right)
+            _give(out[1], g, scale * lines[1, u], high, right)
+            _give(out[2], g, scale * whole * lines[2, u], high, right)
+
+
+@njit(cache=True, nogil=True)
+def _give(nodes: Floats, g: int, amount: float, high: float, right: float) -> None:
+    """Share an amount out over the four nodes about a point."""
+    nodes[g] += amount * (1.0 - high) * (1.0 - right)
+    nodes[g + 1] += amount * (1.0 - high) * right
+    nodes[g + NODES] += amount * high * (1.0 - right)
+    nodes[g + NODES + 1] += amount * high * right
 
 
 @njit(cache=True, nogil=True)
@@ -77,7 +205,7 @@ def frame_shares(
     `shares` (n, BINS), where it has rows, is set to each bin's part in each frame.
     """
     for z in range(n):
-        begin = ((first + z - frame) * per_frame + REACH) / BIN
+        begin = ((first + z - frame) * per_frame + REACH_ALONG) / BIN
         end = begin + per_frame / BIN
         out[z] = 0.0
         if len(shares):
@@ -91,104 +219,88 @@ def frame_shares(
 
 
 @njit(cache=True, nogil=True)
+def images(rows: Longs, box: Ints, voxel_at: Longs, voxels: Ints, image_at: Longs, image: Ints) -> None:
+    """Counts summed over a box's frames, pixel by pixel; UNUSABLE where one of them can't be used or is shared."""
+    for r in range(len(rows)):
+        i = rows[r]
+        area = (box[i, 3] - box[i, 2]) * (box[i, 5] - box[i, 4])
+        mine = image[image_at[r] : image_at[r] + area]
+        mine[:] = 0
+        for z in range(box[i, 1] - box[i, 0]):
+            at = voxel_at[i] + z * area
+            for k in range(area):
+                voxel = voxels[at + k]
+                is_whole = (mine[k] != UNUSABLE) & (voxel != UNUSABLE) & ((voxel & OVERLAPPED) == 0)
+                mine[k] = mine[k] + voxel if is_whole else UNUSABLE
+
+
+@njit(cache=True, nogil=True)
 def learn_across(
-    rows: npt.NDArray[np.int64],
-    ray: Floats,
-    box: npt.NDArray[np.int32],
-    pixel_at: npt.NDArray[np.int64],
-    voxel_at: npt.NDArray[np.int64],
-    foreground: npt.NDArray[np.uint8],
-    voxels: npt.NDArray[np.int32],
-    sigma_b: float,
+    begin: int,
+    end: int,
+    rows: Longs,
+    lay: Floats,
+    box: Ints,
+    image_at: Longs,
+    image: Ints,
     points: int,
     intensity: Floats,
     background: Floats,
     weights: Floats,
-    eps1: Floats,
-    eps2: Floats,
-    gained: Floats,
-    exposed: Floats,
+    room: Floats,
+    lines: Floats,
+    out: Floats,
 ) -> None:
-    """One step of expectation and maximisation over the reflections `rows`, for the profile over eps1, eps2.
+    """One step of expectation over the reflections rows[begin:end], for the profile over eps1, eps2.
 
-    Counts summed over a box's frames are Poisson with mean n b + I p. Adds to `gained` the intensity ascribed to each
-    node, and to `exposed` what would be gained by a node of weight 1; also betters `intensity` and `background` (of a
-    voxel) of each row, given in the order of `rows`.
+    Counts summed over a box's frames are Poisson with mean n b + I p. Sets `out` (3, nodes) to the intensity ascribed
+    to each node, what would be gained by a node of weight 1, and a bound of the likelihood's curvature in its weight;
+    also betters `intensity` and `background` (of a voxel) of each row, given in the order of `rows`.
+    `room` has four times the pixels of the largest box, `lines` (3, n) the points of its rows and about them.
     """
-    share = np.zeros(NODES * NODES)
-    for r in range(len(rows)):
+    depth, shift = np.empty((3, MOST_DEPTHS)), np.empty((2, MOST_DEPTHS), np.int32)
+    window = np.zeros(4, np.int32)
+    out[:] = 0.0
+    for r in range(begin, end):
         i = rows[r]
-        n_frames = box[i, 1] - box[i, 0]
         n_slow, n_fast = box[i, 3] - box[i, 2], box[i, 5] - box[i, 4]
         area = n_slow * n_fast
-        corner_angles(ray[i], box[i, 2], box[i, 4], n_slow, n_fast, eps1, eps2)
+        part, told = room[:area], room[area : 4 * area].reshape((3, area))
+        n_depths = depths(lay[i], points, depth)
+        shifts(depth, n_depths, points, shift)
+        window[1], window[3] = n_slow, n_fast
+        spread(weights, lay[i], depth, shift, n_depths, points, box[i], window, lines, part)
+        n_frames = box[i, 1] - box[i, 0]
         amount, base = intensity[r], background[r] * n_frames
         from_profile, from_base, caught, n_pixels = 0.0, 0.0, 0.0, 0
-        for y in range(n_slow):
-            for x in range(n_fast):
-                k = y * n_fast + x
-                count, is_whole = 0, True
-                for z in range(n_frames):
-                    voxel = voxels[voxel_at[i] + z * area + k]
-                    if voxel == UNUSABLE or voxel & OVERLAPPED:
-                        is_whole = False
-                        break
-                    count += voxel
-                if not is_whole:
-                    continue
-                c = y * (n_fast + 1) + x
-                p = _pixel_share(eps1, eps2, c, n_fast + 1, 1.0 / sigma_b, points, weights, share)
-                ratio = count / (base + amount * p + _TINY)
+        for k in range(area):
+            count = image[image_at[r] + k]
+            told[:, k] = 0.0
+            if count != UNUSABLE:
+                mean = base + amount * part[k] + _TINY
+                ratio = count / mean
+                told[0, k], told[1, k], told[2, k] = ratio, 1.0, 1.0 / mean
                 n_pixels += 1
-                caught += p
-                from_profile += ratio * p
+                caught += part[k]
+                from_profile += ratio * part[k]
                 from_base += ratio
-                if p > 0:
-                    _pour(eps1, eps2, c, n_fast + 1, sigma_b, amount, ratio, weights, share, gained, exposed)
+        gather(told, lay[i], depth, shift, n_depths, points, box[i], amount, lines, out)
         if caught > 0:
             intensity[r] = amount * from_profile / caught
         if n_pixels > 0:
             background[r] *= from_base / n_pixels
-
-
-@njit(cache=True, nogil=True)
-def _pour(
-    eps1: Floats,
-    eps2: Floats,
-    c: int,
-    stride: int,
-    sigma_b: float,
-    amount: float,
-    ratio: float,
-    weights: Floats,
-    share: Floats,
-    gained: Floats,
-    exposed: Floats,
-) -> None:
-    """Empty `share`, which one pixel has filled, into `gained` and `exposed`."""
-    low_x, high_x, low_y, high_y = math.inf, -math.inf, math.inf, -math.inf
-    for corner in (c, c + 1, c + stride, c + stride + 1):
-        low_x, high_x = min(low_x, eps1[corner]), max(high_x, eps1[corner])
-        low_y, high_y = min(low_y, eps2[corner]), max(high_y, eps2[corner])
-    m0, m1 = int((low_x / sigma_b + REACH) / STEP) - 1, int((high_x / sigma_b + REACH) / STEP) + 2
-    n0, n1 = int((low_y / sigma_b + REACH) / STEP) - 1, int((high_y / sigma_b + REACH) / STEP) + 2
-    for n in range(max(n0, 0), min(n1, NODES - 1) + 1):
-        for m in range(max(m0, 0), min(m1, NODES - 1) + 1):
-            g = n * NODES + m
-            if share[g] > 0:
-                exposed[g] += amount * share[g]
-                gained[g] += amount * share[g] * ratio * weights[g]
-                share[g] = 0.0
+    for g in range(NODES * NODES):
+        out[0, g] *= weights[g]
 
 
 @njit(cache=True, nogil=True)
 def learn_along(
-    rows: npt.NDArray[np.int64],
-    box: npt.NDArray[np.int32],
-    pixel_at: npt.NDArray[np.int64],
-    voxel_at: npt.NDArray[np.int64],
+    rows: Longs,
+    box: Ints,
+    pixel_at: Longs,
+    voxel_at: Longs,
     foreground: npt.NDArray[np.uint8],
-    voxels: npt.NDArray[np.int32],
+    voxels: Ints,
     frame: Floats,
     per_frame: Floats,
     background: Floats,
@@ -223,168 +335,3 @@ def learn_along(
             for g in range(BINS):
                 exposed[g] += amount * shares[z, g]
                 gained[g] += amount * shares[z, g] * ratio * weights[g]
-
-
-@njit(cache=True, nogil=True)
-def fit_boxes(
-    rows: npt.NDArray[np.int64],
-    ray: Floats,
-    box: npt.NDArray[np.int32],
-    pixel_at: npt.NDArray[np.int64],
-    voxel_at: npt.NDArray[np.int64],
-    foreground: npt.NDArray[np.uint8],
-    voxels: npt.NDArray[np.int32],
-    sums: Floats,
-    frame: Floats,
-    per_frame: Floats,
-    expected: Floats,
-    cell: npt.NDArray[np.int64],
-    across: Floats,
-    along: Floats,
-    sigma_b: float,
-    points: int,
-    shares: bool,
-    eps1: Floats,
-    eps2: Floats,
-    part: Floats,
-    slice_part: Floats,
-    out: Floats,
-) -> None:
-    """Fit profiles to the foreground of the boxes `rows`; `out` (n, COLUMNS), VALUE NaN where nothing can be fitted.
-
-    Parameters
-    ----------
-    sums : of `sum_boxes`
-    per_frame : (n,) eps3 / sigma_m of a frame
-    expected : (n,) intensity that weights a reflection unless it is much stronger
-    cell : (n,) which of the profiles `across` (cells, NODES * NODES) and `along` (cells, BINS)
-    shares : use pixels that neighbours cover, too
-    eps1, eps2, part, slice_part : work space for the largest box: its corners, pixels, frames
-
-    Notes
-    -----
-    I = sum(w p (c - b)) / sum(w p^2), w = 1 / (b + J p), with the expected intensity for J: linear in the counts,
-    so unbiased however few they are. Only where I exceeds J by STRONG standard deviations is J = I, iterated.
-    Its variance is VARIANCE_B + I * VARIANCE_I with the true I. The part of a strong reflection that falls on the
-    background's pixels is taken off the background.
-    """
-    nothing = np.empty(0)
-    for i in rows:
-        n_frames = box[i, 1] - box[i, 0]
-        n_slow, n_fast = box[i, 3] - box[i, 2], box[i, 5] - box[i, 4]
-        area = n_slow * n_fast
-        mine = foreground[pixel_at[i] : pixel_at[i] + area]
-        corner_angles(ray[i], box[i, 2], box[i, 4], n_slow, n_fast, eps1, eps2)
-        frame_shares(box[i, 0], n_frames, frame[i], per_frame[i], along[cell[i]], slice_part, np.empty((0, 0)))
-        inside, within = 0.0, 0.0
-        for k in range(area):
-            if mine[k]:
-                c = (k // n_fast) * (n_fast + 1) + k % n_fast
-                part[k] = _pixel_share(eps1, eps2, c, n_fast + 1, 1.0 / sigma_b, points, across[cell[i]], nothing)
-                inside += part[k]
-        for z in range(n_frames):
-            within += slice_part[z]
-        row, b, variance_b = out[i], sums[i, BACKGROUND], sums[i, BACKGROUND_VARIANCE]
-        row[:] = 0.0
-        row[VALUE], row[CORRELATION] = np.nan, np.nan
-        row[FOREGROUND_FRACTION], row[BACKGROUND_USED] = inside * within, b
-        weighted_by, is_strong = expected[i], False
-        for iteration in range(MOST_ITERATIONS):
-            wxy, wxx, w1, ww, wwp, used = _moments(
-                voxels[voxel_at[i] : voxel_at[i] + n_frames * area],
-                mine,
-                part,
-                slice_part,
-                n_frames,
-                b,
-                weighted_by,
-                shares,
-            )
-            if not wxx > 0:
-                break
-            value = wxy / wxx
-            row[VALUE], row[FRACTION], row[ITERATIONS] = value, used, iteration + 1
-            row[VARIANCE_B] = (b * ww) / wxx**2 + (w1 / wxx) ** 2 * variance_b
-            row[VARIANCE_I] = wwp / wxx**2
-            deviation = math.sqrt(row[VARIANCE_B] + max(weighted_by, 0.0) * row[VARIANCE_I])
-            if not is_strong and value <= weighted_by + STRONG * deviation:
-                break
-            if is_strong and abs(value - weighted_by) <= CONVERGED * value:
-                break
-            if not is_strong:
-                is_strong = True
-                outside = 0.0
-                for k in range(area):
-                    if not mine[k]:
-                        c = (k // n_fast) * (n_fast + 1) + k % n_fast
-                        outside += _pixel_share(
-                            eps1, eps2, c, n_fast + 1, 1.0 / sigma_b, points, across[cell[i]], nothing
-                        )
-                leak = outside * within / max(n_frames * (area - mine.sum()), 1)
-                b = max(b - value * leak, 0.0)
-                row[BACKGROUND_USED] = b
-            weighted_by = max(value, _TINY)
-        if row[VALUE] == row[VALUE]:
-            row[CORRELATION] = _correlation(
-                voxels[voxel_at[i] : voxel_at[i] + n_frames * area], mine, part, slice_part, n_frames, b, shares
-            )
-
-
-@njit(cache=True, nogil=True)
-def _moments(
-    voxels: npt.NDArray[np.int32],
-    mine: npt.NDArray[np.uint8],
-    part: Floats,
-    slice_part: Floats,
-    n_frames: int,
-    b: float,
-    amount: float,
-    shares: bool,
-) -> tuple[float, float, float, float, float, float]:
-    """Over the usable foreground, with w = p / (b + amount p): sums of w (c - b), w p, w, w^2, w^2 p, and p."""
-    wxy, wxx, w1, ww, wwp, used = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    area = len(mine)
-    for z in range(n_frames):
-        for k in range(area):
-            if not mine[k]:
-                continue
-            voxel = voxels[z * area + k]
-            p = part[k] * slice_part[z]
-            if voxel == UNUSABLE or p < _TINY or (voxel & OVERLAPPED and not shares):
-                continue
-            w = p / (b + amount * p + _TINY)
-            wxy += w * ((voxel & COUNT) - b)
-            wxx += w * p
-            w1 += w
-            ww += w * w
-            wwp += w * w * p
-            used += p
-    return wxy, wxx, w1, ww, wwp, used
-
-
-@njit(cache=True, nogil=True)
-def _correlation(
-    voxels: npt.NDArray[np.int32],
-    mine: npt.NDArray[np.uint8],
-    part: Floats,
-    slice_part: Floats,
-    n_frames: int,
-    b: float,
-    shares: bool,
-) -> float:
-    n, sx, sy, sxx, syy, sxy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
-    area = len(mine)
-    for z in range(n_frames):
-        for k in range(area):
-            voxel = voxels[z * area + k]
-            if not mine[k] or voxel == UNUSABLE or (voxel & OVERLAPPED and not shares):
-                continue
-            x, y = part[k] * slice_part[z], (voxel & COUNT) - b
-            n += 1
-            sx += x
-            sy += y
-            sxx += x * x
-            syy += y * y
-            sxy += x * y
-    spread = (n * sxx - sx * sx) * (n * syy - sy * sy)
-    return (n * sxy - sx * sy) / math.sqrt(spread) if spread > 0 else 0.0

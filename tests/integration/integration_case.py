@@ -83,7 +83,8 @@ def scatter(stack: np.ndarray, predicted: pd.DataFrame, photons: np.ndarray, whe
     axes = kabsch_axes(s1, where)
     row = np.repeat(np.arange(len(s1)), photons)
     length = np.linalg.norm(s1[0])
-    eps = rng.normal(size=(len(row), 3)) * (SIGMA_B, SIGMA_B, SIGMA_M)
+    across = SIGMA_B / np.sqrt(2.0)  # sigma_b is that of the distance from the ray
+    eps = rng.normal(size=(len(row), 3)) * (across, across, SIGMA_M)
     ray = s1[row] + length * (eps[:, :1] * axes.e1[row] + eps[:, 1:2] * axes.e2[row])
     frame = predicted["frame"].to_numpy()[row] + eps[:, 2] / axes.zeta[row] / where.scan.width_rad
     panel = where.detector.panels[0]  # the others continue it

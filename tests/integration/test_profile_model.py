@@ -40,7 +40,7 @@ def test_spreads_of_strong_spots():
     assert found.n_spots > 100
     # a pixel is 0.13 deg wide; it blurs a spot by its width over sqrt(12) in either direction
     pixel = 0.1 / 45.0
-    blurred = np.sqrt(2 * (SIGMA_B**2 + pixel**2 / 12) * 0.93)  # sum over both directions; oblique pixels look smaller
+    blurred = np.sqrt(SIGMA_B**2 + 0.93 * 2 * pixel**2 / 12)  # both directions; oblique pixels look smaller
     assert found.sigma_b_rad == pytest.approx(blurred, rel=0.06)
     assert exact.sigma_m_rad == pytest.approx(SIGMA_M, rel=0.12)  # strong neighbours run into one another
     assert found.sigma_m_rad == pytest.approx(exact.sigma_m_rad, rel=0.05)

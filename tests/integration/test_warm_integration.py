@@ -7,19 +7,20 @@ import pytest
 from integration_case import case, packed
 
 from hdrmx.integration.warm import warm_up
-from hdrmx.kernels import integrate_collect, integrate_profile, integrate_sum
+from hdrmx.kernels import integrate_collect, integrate_fit, integrate_profile, integrate_sum
 from hdrmx.params import Integrate
 from hdrmx.stages.integrate import integrate
 
 KERNELS = (
-    integrate_collect.open_boxes,
+    integrate_collect.outline,
     integrate_collect.claim,
     integrate_collect.collect_dense,
     integrate_collect.collect_events,
     integrate_sum.sum_boxes,
     integrate_profile.learn_across,
     integrate_profile.learn_along,
-    integrate_profile.fit_boxes,
+    integrate_profile.images,
+    integrate_fit.fit_boxes,
 )
 
 
