@@ -17,8 +17,8 @@ from hdrmx.kernels import integrate_profile as kernel
 from hdrmx.kernels import integrate_sum as s
 from hdrmx.models import Geometry
 
-MOST_REFERENCES = 300  # of a block, learned from
-MOST_IN_CELL = 60
+MOST_REFERENCES = 225  # of a block, learned from
+MOST_IN_CELL = 40
 WIDTH_STEPS, WIDTH_REACH = 4, 3.0  # a Gaussian's width is found first, from so many sigma_b around
 FIRST_STEPS, LATER_STEPS = 8, 1
 LATER_SHARE = 0.3  # of the way to its own tail that a later block goes

@@ -150,11 +150,15 @@ def collect_dense(
                 # the last lanes of a row are done twice rather than one by one
                 fast = min(start, right - LANES) if right - left >= LANES else start
                 f, m, t = np.uint64(at + fast), np.uint64(mine + fast), np.uint64(to + fast)
-                if right - fast >= LANES:
-                    for j in range(np.uint64(LANES)):
-                        voxels[t + j] = _voxel(frame[f + j], marks[f + j], foreground[m + j], least, most)
-                else:
+                if right - fast < LANES:
                     for j in range(np.uint64(right - fast)):
+                        voxels[t + j] = _voxel(frame[f + j], marks[f + j], foreground[m + j], least, most)
+                elif load64(marks, at + fast) == load64(foreground, mine + fast):  # nothing masked, nothing shared
+                    for j in range(np.uint64(LANES)):
+                        count = np.int32(frame[f + j])
+                        voxels[t + j] = count if least <= count <= most else np.int32(UNUSABLE)
+                else:
+                    for j in range(np.uint64(LANES)):
                         voxels[t + j] = _voxel(frame[f + j], marks[f + j], foreground[m + j], least, most)
 
 
