@@ -12,6 +12,7 @@ from hdrmx.integration.profile_model import Floats
 from hdrmx.kernels import integrate_sum as s
 
 SHELL_REFLECTIONS = 200
+FEWEST_IN_SHELL, FEW_SHELLS = 30, 12  # where there are few reflections, down to so many in a shell for so many shells
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,21 @@ def summed(sums: Floats, min_background_px: int) -> Summed:
 def expected_intensity(value: Floats, partiality: Floats, d: Floats) -> Floats:
     """(n,) mean intensity of fully recorded reflections of like resolution: what one of them is like before it is seen.
 
-    Shells of about SHELL_REFLECTIONS; never below half the standard error of the shell's mean, so that it stays
-    positive where nothing diffracts. Ones everywhere when no value is finite.
+    Shells of about SHELL_REFLECTIONS, or fewer; logarithms linear in between. Never below half the standard error of
+    the shell's mean, so that it stays positive where nothing diffracts. Ones everywhere when no value is finite.
     """
     known = np.flatnonzero(np.isfinite(value) & (partiality > 0.5))
     if len(known) == 0:
         return np.ones(len(value))
     by_resolution = known[np.argsort(d[known], kind="stable")]
-    n_shells = max(len(known) // SHELL_REFLECTIONS, 1)
+    n_shells = max(len(known) // SHELL_REFLECTIONS, min(len(known) // FEWEST_IN_SHELL, FEW_SHELLS), 1)
     means, centres = [], []
     for shell in np.array_split(by_resolution, n_shells):
         full = value[shell] / partiality[shell]
         error = np.std(full) / np.sqrt(len(shell))
         means.append(max(float(np.mean(full)), 0.5 * float(error), 1e-3))
         centres.append(float(np.mean(d[shell] ** -2.0)))
-    return np.asarray(np.interp(d**-2.0, centres[::-1], means[::-1]))
+    return np.asarray(np.exp(np.interp(d**-2.0, centres[::-1], np.log(means[::-1]))))
 
 
 def believed(value: Floats, variance_0: Floats, variance_1: Floats, expected: Floats) -> Floats:

@@ -28,6 +28,7 @@ BINS = int(2 * REACH_ALONG / BIN)
 X0, XF, XS, Y0, YF, YS, FAST_MM, SLOW_MM, MU, PATH = range(10)
 LAY = 10
 MOST_DEPTHS = 8
+MOST_PHOTONS = 300.0  # that a reflection counts for in learning: each is a little unlike the others
 _TINY = 1e-12
 
 Floats = npt.NDArray[np.float64]
@@ -272,6 +273,7 @@ def learn_across(
         spread(weights, lay[i], depth, shift, n_depths, points, box[i], window, lines, part)
         n_frames = box[i, 1] - box[i, 0]
         amount, base = intensity[r], background[r] * n_frames
+        weight = min(1.0, MOST_PHOTONS / max(amount, 1.0))
         from_profile, from_base, caught, n_pixels = 0.0, 0.0, 0.0, 0
         for k in range(area):
             count = image[image_at[r] + k]
@@ -279,12 +281,12 @@ def learn_across(
             if count != UNUSABLE:
                 mean = base + amount * part[k] + _TINY
                 ratio = count / mean
-                told[0, k], told[1, k], told[2, k] = ratio, 1.0, 1.0 / mean
+                told[0, k], told[1, k], told[2, k] = ratio, 1.0, 1.0 / (mean * weight)
                 n_pixels += 1
                 caught += part[k]
                 from_profile += ratio * part[k]
                 from_base += ratio
-        gather(told, lay[i], depth, shift, n_depths, points, box[i], amount, lines, out)
+        gather(told, lay[i], depth, shift, n_depths, points, box[i], weight * amount, lines, out)
         if caught > 0:
             intensity[r] = amount * from_profile / caught
         if n_pixels > 0:
@@ -332,6 +334,7 @@ def learn_along(
         amount = max(total, 0.0) / max(caught, 0.1)
         for z in range(n_frames):
             ratio = counts[z] / (base + amount * share[z] + _TINY)
+            counted = min(amount, MOST_PHOTONS)
             for g in range(BINS):
-                exposed[g] += amount * shares[z, g]
-                gained[g] += amount * shares[z, g] * ratio * weights[g]
+                exposed[g] += counted * shares[z, g]
+                gained[g] += counted * shares[z, g] * ratio * weights[g]

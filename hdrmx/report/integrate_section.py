@@ -16,7 +16,8 @@ from hdrmx.report.stage_results import Arrays, IntegrationResult
 MOST_MARKS = 1500
 DETAIL_SCALE = 5  # screen pixels of one of the detector
 UNUSABLE = 65535
-PROFILE_REACH, PROFILE_STEP = 5.0, 0.5  # of the grid, in sigma
+PROFILE_REACH, PROFILE_STEP = 5.0, 0.5  # of the grid along the rotation, in sigma
+PROFILE_WIDTH = 9.0  # of the grid across, in sigma
 REASONS = {
     "failed_background": "too few background pixels",
     "failed_summation": "no sum",
@@ -219,7 +220,7 @@ def _profiles(profiles: Arrays) -> str:
     grid = f'<div class="tiles" style="--n:{edge}">{tiles}</div>'
     caption = (
         "Profiles on the detector of its cells, as they lie on it, means over the scan, with the number of reflections "
-        f"they were learned from. Each is {2 * PROFILE_REACH:g} σb wide, on a scale of roots that is the same for all."
+        f"they were learned from. Each is {PROFILE_WIDTH:g} σb wide, on a scale of roots that is the same for all."
     )
     return (
         "<h3>Reference profiles</h3>"
