@@ -20,12 +20,12 @@ from hdrmx.models import Geometry
 MOST_REFERENCES = 225  # of a block, learned from
 MOST_IN_CELL = 40
 WIDTH_STEPS, WIDTH_REACH = 4, 3.0  # a Gaussian's width is found first, from so many sigma_b around
-FIRST_STEPS, LATER_STEPS = 16, 1
+FIRST_STEPS, LATER_STEPS = 12, 1
 LATER_SHARE = 0.3  # of the way to its own tail that a later block goes
 LEAST_TAIL = 1e-9
 FEWEST_STEADY = 200  # so many references stand on their own; else weaker ones are called in
-PRIOR_CELL = 3000.0  # photons' worth of the block's profile in that of a cell
-PRIOR_BLOCK = 5_000.0  # photons' worth of the last block's profile in that of a block
+PRIOR_CELL = 5000.0  # photons' worth of the block's profile in that of a cell
+PRIOR_BLOCK = 20_000.0  # photons' worth of the last block's profile in that of a block
 MOST_PHOTONS = 20_000.0  # photons' worth of a cell's last profile in its next one
 LEARN_CHUNK = 16  # reflections that a thread takes at a time
 PRIOR_GAUSS = 100.0

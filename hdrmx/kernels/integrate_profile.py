@@ -28,7 +28,7 @@ BINS = int(2 * REACH_ALONG / BIN)
 X0, XF, XS, Y0, YF, YS, FAST_MM, SLOW_MM, MU, PATH = range(10)
 LAY = 10
 MOST_DEPTHS = 8
-MOST_PHOTONS = 300.0  # that a reflection counts for in learning: each is a little unlike the others
+MOST_PHOTONS = 5000.0  # that a reflection counts for in learning: each is a little unlike the others
 _TINY = 1e-12
 
 Floats = npt.NDArray[np.float64]
