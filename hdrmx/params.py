@@ -253,7 +253,7 @@ class Integrate(Settings):
     block_voxels: int = param(40_000_000, "most pixels of boxes kept for a block, which limits memory", low=1_000)
     grid_cells: int = param(3, "reference profiles along each edge of the detector", low=1, high=9)
     reference_sigma: float = param(10.0, "least I/sigma of a reflection that profiles are learned from", low=1)
-    min_profile: float = param(0.75, "least fraction of the profile on usable pixels", low=0.05, high=1)
+    min_profile: float = param(0.75, "least usable fraction of what the scan records of a profile", low=0.05, high=1)
     kernel: str = param(
         "auto",
         "read frames as events (pixels with counts) where they are sparse, or always or never; the answer is the same",

@@ -24,6 +24,7 @@ from hdrmx.tables import INTEGRATED, PREDICTED
 
 # Least correlation with the last profile of a reflection that is to be learned from: else it holds a defect.
 MIN_CORRELATION = 0.5
+LEAST_RECORDED = 0.5  # of a profile, for a fit to tell of all of it
 _CHUNK = 128  # reflections that a thread takes at a time
 _OF_SUMS = {
     "background": s.BACKGROUND,
@@ -170,7 +171,8 @@ class Finisher:
         """(value, variance) of the fits, NaN where they fail."""
         value, of_b, of_i = (fitted[:, k] for k in (fits.VALUE, fits.VARIANCE_B, fits.VARIANCE_I))
         variance = of_b + of_i * believed(value, of_b, of_i, expected)
-        fails = fitted[:, fits.FRACTION] < self._params.min_profile
+        recorded = fitted[:, fits.FOREGROUND_FRACTION]
+        fails = (fitted[:, fits.FRACTION] < self._params.min_profile * recorded) | (recorded < LEAST_RECORDED)
         fails |= sums[:, s.N_BACKGROUND] < self._params.min_background_px
         fails |= is_unlike(value, variance, fitted[:, fits.CORRELATION], sums[:, s.N_VALID])
         fails |= ~np.isfinite(value)

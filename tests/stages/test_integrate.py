@@ -141,7 +141,7 @@ def test_masked_pixels_are_flagged_and_left_out(usual: Case, usual_result: Integ
     assert ((bits[hit] & flags.BAD_FOREGROUND) != 0).all()
     assert table["sum_value"][hit].isna().all()
     fitted = hit & np.isfinite(table["prf_value"])
-    assert (table["profile_fraction"][fitted] >= PARAMS.min_profile).all()
+    assert (table["profile_fraction"] >= PARAMS.min_profile * table["foreground_fraction"] - 1e-6)[fitted].all()
     lost = hit & table["prf_value"].isna()
     assert ((bits[lost] & flags.FAILED_PROFILE) != 0).all()
     far = (table["fast_min"] > 64) | (table["fast_max"] < 58)
