@@ -164,8 +164,9 @@ class Finisher:
         work = (room[0], lines_for(block.lay, int((block.box[:, 5] - block.box[:, 4]).max()), self._points), room[1])
         boxes = (block.lay, block.box, block.inner, block.pixel_at, block.voxel_at, block.foreground, block.voxels)
         model = (profiles.across, profiles.along, self._points, self._params.overlaps == "share")
-        arguments: tuple[Any, ...] = (*boxes, sums, block.frame, block.per_frame, expected, cell, *model)
-        fits.fit_boxes(rows, *arguments, *work, fitted)
+        what = (sums, block.frame, block.per_frame, expected, cell)
+        arguments: tuple[Any, ...] = (*boxes, *what, *model, *work, fitted)
+        fits.fit_boxes(rows, *arguments)
 
     def _judged(self, sums: Floats, fitted: Floats, expected: Floats) -> tuple[Floats, Floats]:
         """(value, variance) of the fits, NaN where they fail."""
