@@ -123,7 +123,11 @@ def n_frames(name: str) -> int:
 
 
 def own_seconds(name: str) -> dict[tuple[str, str], tuple[float, float]]:
-    """Processor time and samples of each function's own, by stage and function."""
+    """Processor time and independent samples of each function's own, by stage and function.
+
+    Of a process that waits for a processor the same moment is seen again and again; no more samples are independent than
+    there are sampling intervals in its processor time.
+    """
     with (HERE / name / FUNCTIONS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     cpu_s = {stage.name: (stage.cost.cpu_ns or 0) / 1e9 for stage in stages(record_of(name).run)}
@@ -135,7 +139,8 @@ def own_seconds(name: str) -> dict[tuple[str, str], tuple[float, float]]:
     for row in rows:
         stage = row["stage"]
         share = int(row["own_us"]) / whole[stage]
-        found[stage, row["function"]] = share * cpu_s[stage], share * (n[stage] or whole[stage] / SAMPLE_US)
+        taken = min(n[stage] or whole[stage] / SAMPLE_US, cpu_s[stage] * 1e6 / SAMPLE_US)
+        found[stage, row["function"]] = share * cpu_s[stage], share * taken
     return found
 
 
@@ -211,6 +216,7 @@ def draw() -> None:
     steep.sort(key=lambda f: -f.large_s)
     text = (HERE / "template.md").read_text()
     for key, value in {
+        "READING": (HERE / "reading.md").read_text().strip(),
         "DIALS": large.software.packages["dials"],
         "MACHINE": f"{large.machine.cpu}, {large.machine.cores_usable} cores",
         "STAGES": "\n".join(stage_rows()),
