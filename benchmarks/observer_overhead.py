@@ -5,7 +5,7 @@
 Both ways run in one warmed-up process, in blocks of four (`benchmarks.paired`). Printed: the median ratio to unobserved
 with its 99 % interval, of wall and of processor time, over the undisturbed blocks; a verdict on the wall time, `yes`
 where the interval lies below 1.01, `no` where it lies above; and, without any noise, the time that the recorder itself
-took, from its own thread's clock. `--sampling` compares with spans and pyinstrument's samples together.
+took, from its own thread's clock. `--sampling` compares with spans and samples together.
 """
 
 from __future__ import annotations

@@ -112,6 +112,12 @@ class Sampler:
             stage[f"{name}_ns"] = stage.get(f"{name}_ns", 0) + piece.ns
             if piece.thread != "main" and piece.at not in IDLE:
                 stage["workers_ns"] = stage.get("workers_ns", 0) + piece.ns
+        for span in run.children:
+            if span.thread == run.thread:
+                begin = origin_ns + span.start_ns
+                for name, ns in self._pressure(begin, begin + span.cost.wall_ns).items():
+                    stage = sums.setdefault(span.name, {"samples": 0})
+                    stage[name] = stage.get(name, 0) + ns
         first: dict[str, Span] = {}
         for span in run.children:
             if span.thread == run.thread:
@@ -120,6 +126,18 @@ class Sampler:
             replace(s, sampled=sums[s.name]) if s.name in sums and first.get(s.name) is s else s for s in run.children
         )
         return replace(run, children=children)
+
+    def _pressure(self, begin_ns: int, end_ns: int) -> dict[str, int]:
+        """Time in which any task of the machine waited for a resource, between two moments; none where not known."""
+        samples = self._watcher.samples
+        at = np.frombuffer(samples.pressure_ns, np.int64)
+        if len(at) < 2:
+            return {}
+        ends = {
+            name: np.interp([begin_ns, end_ns], at, np.frombuffer(total, np.int64).astype(float))
+            for name, total in samples.pressure_us.items()
+        }
+        return {f"pressure_{name}_ns": round((end - begin) * 1e3) for name, (begin, end) in ends.items()}
 
     def timeline(self, origin_ns: int, bins: int = BINS) -> Timeline | None:
         """Memory and processor time in equal steps; None where too little was seen."""

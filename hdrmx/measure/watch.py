@@ -18,6 +18,8 @@ from pathlib import Path
 from hdrmx.measure.stacks import Stacks
 
 INTERVAL_S = 0.01
+RESOURCES = ("cpu", "io", "memory")
+PRESSURE_EVERY = 5  # ticks
 FEW_TICKS = 12_000  # after so many the interval doubles, and again: long runs stay small
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -50,6 +52,8 @@ class Samples:
     tick_ns: array[int] = field(default_factory=lambda: array("q"))
     tick_rss: array[int] = field(default_factory=lambda: array("q"))  # -1: not known
     tick_cpu_ns: array[int] = field(default_factory=lambda: array("q"))  # of the process, total
+    pressure_ns: array[int] = field(default_factory=lambda: array("q"))  # when these were read:
+    pressure_us: dict[str, array[int]] = field(default_factory=dict)  # totals of /proc/pressure, "some"
     own_cpu_ns: int = 0  # what the watching itself took
     interval_ns: int = 0  # the last one
 
@@ -57,13 +61,16 @@ class Samples:
 class Watcher:
     """`with Watcher() as watcher:` around the code; `watcher.samples` afterwards."""
 
-    def __init__(self, interval_s: float = INTERVAL_S, proc: Path = Path("/proc/self")) -> None:
+    def __init__(
+        self, interval_s: float = INTERVAL_S, proc: Path = Path("/proc/self"), pressure: Path = Path("/proc/pressure")
+    ) -> None:
         self.samples = Samples(interval_ns=round(interval_s * 1e9))
         self._proc = proc
         self._threads: dict[int, _Thread] = {}
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self._statm = _open(proc / "statm")
+        self._pressure = {name: handle for name in RESOURCES if (handle := _open(pressure / name)) is not None}
 
     def __enter__(self) -> Watcher:
         frame, base = sys._getframe(), []
@@ -91,6 +98,9 @@ class Watcher:
         if self._statm is not None:
             os.close(self._statm)
             self._statm = None
+        for handle in self._pressure.values():
+            os.close(handle)
+        self._pressure = {}
 
     def _run(self) -> None:
         samples, own = self.samples, threading.get_ident()
@@ -126,6 +136,18 @@ class Watcher:
         samples.tick_ns.append(now)
         samples.tick_rss.append(self._rss())
         samples.tick_cpu_ns.append(time.process_time_ns())
+        if self._pressure and len(samples.tick_ns) % PRESSURE_EVERY == 1:
+            self._look_at_pressure(now)
+
+    def _look_at_pressure(self, now: int) -> None:
+        found = {}
+        for name, handle in self._pressure.items():
+            with contextlib.suppress(OSError, ValueError):
+                found[name] = int(os.pread(handle, 128, 0).split(b"\n")[0].rpartition(b"total=")[2])
+        if len(found) == len(self._pressure):
+            self.samples.pressure_ns.append(now)
+            for name, total in found.items():
+                self.samples.pressure_us.setdefault(name, array("q")).append(total)
 
     def _known(self, ident: int, thread: threading.Thread, now: int) -> _Thread:
         """What is kept of a thread; one that has the place of an ended one is a new one."""

@@ -8,7 +8,7 @@ from html import escape
 
 from hdrmx.analysis.roof import ARITHMETIC, DECODING, DISK, FAULTS, MEMORY, Roof, answer_clock, answer_memory, roofs
 from hdrmx.analysis.what_if import savings
-from hdrmx.record import Limits, Record
+from hdrmx.record import Limits, Record, stages
 from hdrmx.report.figures import BOTTOM, LEFT, RIGHT, TOP
 from hdrmx.report.machine_words import limit_rows
 from hdrmx.report.page import MISSING, Section, figure, table
@@ -27,7 +27,7 @@ def roof_section(record: Record) -> Section:
     body = f'<ul class="sentences">{said}</ul>' if said else "<p class=note>No stage took long enough to be judged.</p>"
     if asked:
         body += "<h3>Asked and answered</h3>" + "".join(f"<p>{escape(answer)}</p>" for answer in asked)
-    body += "<h3>Shares of the time</h3>" + _share_table(seen)
+    body += "<h3>Shares of the time</h3>" + _share_table(seen) + _pressure_table(record)
     body += (
         "<p class=note>Memory and I/O: time that the work would take at the measured limit, of the stage's own wall "
         "time; arithmetic, decoding and faults of its processor time. Bytes and operations are those that the work "
@@ -73,6 +73,17 @@ def _share_table(seen: Sequence[Roof]) -> str:
             )
         )
     return table(head, rows, text=(0, 1))
+
+
+def _pressure_table(record: Record) -> str:
+    """Share of each stage in which any task of the machine waited for a resource."""
+    rows = []
+    for stage in stages(record.run):
+        waited = [stage.sampled.get(f"pressure_{name}_ns") for name in ("cpu", "io", "memory")]
+        if any(ns is not None for ns in waited) and stage.cost.wall_ns:
+            rows.append((stage.name, *(_percent(None if ns is None else ns / stage.cost.wall_ns) for ns in waited)))
+    head = ("tasks of the machine waited during", "for processors", "for I/O", "for memory")
+    return f"<details><summary>Pressure</summary>{table(head, rows)}</details>" if rows else ""
 
 
 def _percent(share: float | None) -> str:

@@ -136,6 +136,8 @@ def test_a_run_that_stops_leaves_a_record(
     assert record.status == status
     assert find.error.startswith(type(error).__name__)
     assert find.count("frames") == 3
+    page = (tmp_path / "out/report.html").read_text()
+    assert f"The run {'was interrupted' if status == 'interrupted' else 'failed'}" in page
     assert run("--show", str(tmp_path / "out")) == 0
     assert "The run " in capsys.readouterr().out
 

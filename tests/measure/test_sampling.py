@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -96,7 +97,11 @@ def test_the_tree_gets_sums_that_are_the_pieces(sampled: tuple[Sampler, int, Spa
     summed = sampler.summed(run, origin)
     pieces = list(sampler.pieces(run, origin))
     for stage in summed.children:
-        times = {name: ns for name, ns in stage.sampled.items() if name not in ("samples", "workers_ns")}
+        times = {
+            name: ns
+            for name, ns in stage.sampled.items()
+            if name not in ("samples", "workers_ns") and "pressure" not in name
+        }
         assert sum(times.values()) == sum(p.ns for p in pieces if p.stage == stage.name)
     assert summed.children[0].sampled["workers_ns"] >= summed.children[0].sampled["kernels_ns"] > 0
     assert "waiting_ns" in summed.children[1].sampled
@@ -125,6 +130,35 @@ def test_without_the_kernels_counts_the_look_of_the_stack_must_do(tmp_path: Path
     assert {p.at for p in main if p.calls[-1].file == "threading.py"} <= {WAITING}
     assert any(p.at != WAITING for p in main)
     assert set(sampler.timeline(origin).rss_bytes) == {None}
+
+
+def test_pressure_is_known_by_stage(tmp_path: Path):
+    def press(total: int) -> None:
+        for name in ("cpu", "io", "memory"):
+            (tmp_path / name).write_text(f"some avg10=0.00 total={total}\nfull avg10=0.00 total=5\n")
+
+    press(1000)
+    origin = time.perf_counter_ns()
+    watcher = Watcher(0.001, pressure=tmp_path)
+    with Sampler(watcher=watcher) as sampler:
+        while len(watcher.samples.pressure_ns) < 3:
+            spin_here(0.005)
+        turn = time.perf_counter_ns()
+        press(9000)
+        n = len(watcher.samples.pressure_ns)
+        while len(watcher.samples.pressure_ns) < n + 3:
+            spin_here(0.005)
+    end = time.perf_counter_ns()
+    first, second = Span(name="a", cost=Cost(wall_ns=turn - origin)), Span(name="b", start_ns=turn - origin)
+    second = replace(second, cost=Cost(wall_ns=end - turn))
+    run = Span(name="run", cost=Cost(wall_ns=end - origin), children=(first, second))
+    a, b = (stage.sampled for stage in sampler.summed(run, origin).children)
+    assert a["pressure_cpu_ns"] + b["pressure_cpu_ns"] == pytest.approx(8_000_000, abs=2)
+    assert b["pressure_io_ns"] > 0
+    no_pressure = Sampler(watcher=Watcher(0.001, pressure=tmp_path / "none"))
+    with no_pressure:
+        spin_here(0.01)
+    assert "pressure" not in str([stage.sampled for stage in no_pressure.summed(run, origin).children])
 
 
 def test_long_runs_are_looked_at_less_often(monkeypatch: pytest.MonkeyPatch):
