@@ -22,7 +22,7 @@ from hdrmx.adapters.folded import Stacks, by_function, format_folded, read_folde
 from hdrmx.adapters.inside import is_call
 from hdrmx.io.records import FILE_NAME, read_record, write_record
 from hdrmx.record import DataSet, Record, stages
-from hdrmx.report.profile_page import write_profile_page
+from hdrmx.report.profile_page import PAGE_NAME, profile_page
 
 HERE = Path(__file__).parent
 SMALL, LARGE, OTHER = "set_a_225", "set_a_900", "sim_dense"
@@ -125,8 +125,8 @@ def n_frames(name: str) -> int:
 def own_seconds(name: str) -> dict[tuple[str, str], tuple[float, float]]:
     """Processor time and independent samples of each function's own, by stage and function.
 
-    Of a process that waits for a processor the same moment is seen again and again; no more samples are independent than
-    there are sampling intervals in its processor time.
+    Of a process that waits for a processor the same moment is seen again and again; no more samples are independent
+    than there are sampling intervals in its processor time.
     """
     with (HERE / name / FUNCTIONS).open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -227,7 +227,8 @@ def draw() -> None:
     }.items():
         text = text.replace(f"@{key}@", value)
     (HERE / "README.md").write_text(text)
-    write_profile_page(HERE / LARGE)
+    folded = (HERE / LARGE / "profile.folded").read_text()
+    (HERE / LARGE / PAGE_NAME).write_text(profile_page(large, folded, f"reports/{HERE.name}/{LARGE}"))
 
 
 def main() -> None:
