@@ -104,7 +104,11 @@ def figures(record: Record) -> Iterator[Figure]:
         yield "pipeline.time", (), "seconds", TIME, whole / 1e9
         frames = max((s.count("frames") or 0 for s in stages(run)), default=0)
         if frames:
-            yield "pipeline.rate", (), "frames/s", RATE, frames / (whole / 1e9)
+            cores = (f"{record.threads} cores",) if record.threads else ()
+            yield "pipeline.rate", cores, "frames/s", RATE, frames / (whole / 1e9)
+            if record.data is not None and record.data.shape is not None:
+                pixels = record.data.shape[0] * record.data.shape[1]
+                yield "pipeline.pixel_rate", cores, "pixels/s", RATE, frames * pixels / (whole / 1e9)
     if run.peak_bytes:
         yield "pipeline.peak_memory", (), "bytes", MEMORY, float(run.peak_bytes)
     for span in stages(run):
