@@ -95,8 +95,10 @@ def test_lengths_that_contradict_each_other_are_refused(changes: dict[str, str |
 
 @pytest.mark.parametrize("content", [b"", b"II*\x00", b"###CBF: no more", cbf().replace(MARKER, b"abcd")])
 def test_what_is_not_a_whole_cbf_is_refused(content: bytes) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         parse_header(content, "f")
+    assert caught.value.where == "f"
+    assert caught.value.what
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -102,7 +102,10 @@ def test_a_goniometer_that_was_refined_is_told_by_its_rotations(tmp_path: Path) 
     model = geometry()
     model = replace(model, goniometer=replace(model.goniometer, setting=Goniometer().setting))
     write_expt(tmp_path / "a.expt", model, "x.h5")
-    same(read_expt(tmp_path / "a.expt")[0].geometry, model)
+    found = read_expt(tmp_path / "a.expt")[0].geometry
+    same(found, model)
+    np.testing.assert_allclose(found.goniometer.setting, Goniometer().setting, atol=1e-12)
+    assert found.goniometer.axes == ()
 
 
 def test_identifiers_follow_from_the_content_not_the_folder(tmp_path: Path) -> None:
