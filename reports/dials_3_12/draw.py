@@ -59,7 +59,7 @@ def take(run: Path, name: str) -> None:
     """Keep a run's record and samples here."""
     record, folder = read_record(run), HERE / name
     folder.mkdir(exist_ok=True)
-    stacks = without_imports(read_folded(run / record.files["folded"]))
+    stacks = in_processor_time(without_imports(read_folded(run / record.files["folded"])), record)
     (folder / "profile.folded").write_text(format_folded(pruned(stacks)))
     with (folder / FUNCTIONS).open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
@@ -92,6 +92,15 @@ def without_imports(stacks: Stacks) -> Stacks:
         key = (*head, *body)
         found[key] = found.get(key, 0) + us
     return found
+
+
+def in_processor_time(stacks: Stacks, record: Record) -> Stacks:
+    """Each stage's samples brought to its processor time; older versions of hdrmx left them as they were seen."""
+    whole: dict[str, int] = {}
+    for calls, us in stacks.items():
+        whole[calls[0]] = whole.get(calls[0], 0) + us
+    cpu_us = {stage.name: (stage.cost.cpu_ns or 0) / 1e3 for stage in stages(record.run)}
+    return {calls: round(us * cpu_us[calls[0]] / whole[calls[0]]) for calls, us in stacks.items()}
 
 
 def pruned(stacks: Stacks) -> Stacks:
