@@ -60,6 +60,8 @@ def main() -> int:
         name = list(DECLARED)[i % len(DECLARED)]
         found = study(name, rng, arguments.budget)
         verdicts[found.verdict] += 1
+        if i % 20 == 19:
+            print(f"{i + 1} runs: {dict(verdicts)}", flush=True)
         if found.verdict == "exceeds":
             over = [m for m, v in found.measures.items() if v.verdict == "exceeds"]
             print(f"run {i}: {name} exceeds: {over} {[g.function for g in found.guilty]} at {found.sizes}", flush=True)

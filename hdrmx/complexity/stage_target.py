@@ -33,7 +33,7 @@ from hdrmx.pipeline import STAGES, Results, nothing_yet, process
 
 VARIABLE = "HDRMX_COMPLEXITY_STAGE"
 EXPORT = "export"
-_SWEEP_FRAMES, _MEMORY_FRAMES = 60, 6
+_SWEEP_FRAMES, _MEMORY_FRAMES, _EXPORTED = 60, 6, 12_000
 Sources = tuple[FrameSource, ...]
 Work = Callable[[], Any]
 
@@ -202,7 +202,7 @@ def _batches(request: Request, n: int) -> Work:
     old = scan.n_frames
     scan = replace(scan, first=0, n_frames=n, width_rad=scan.width_rad * old / n)
     sweep = Sweep(replace(dataset.geometry, scan=scan), replace(dataset.crystal, A_at_scan_points=None))
-    scaled = results.observations.iloc[: min(len(results.observations), 2000)].copy()
+    scaled = results.observations.iloc[: min(len(results.observations), _EXPORTED)].copy()
     for name in [c for c in scaled.columns if c.startswith("frame")]:
         scaled[name] = np.clip(scaled[name] * n / old, 0, n - 1e-3).astype(scaled[name].dtype)
     folder = tempfile.TemporaryDirectory(prefix="hdrmx-complexity-")

@@ -38,10 +38,11 @@ def _lines(study: Mapping[str, Any], indent: str) -> Iterator[str]:
 
 
 def guilty_text(g: Mapping[str, Any]) -> str:
+    name = g["function"] if g["file"] or g["function"].startswith("(") else g["function"].partition("(")[0]
     where = f" ({Path(g['file']).name}:{g['line']})" if g["file"] else ""
     inherited = f", called as n^{g['inherited_exponent']:.2f}" if g["inherited_exponent"] > 0.05 else ""
     share = f"{100 * g['share_at_largest']:.0f} % at the largest size"
-    return f"{g['function']}{where}: {g['measure']} n^{g['exponent']:.2f}{inherited}, {share}"
+    return f"{name}{where}: {g['measure']} n^{g['exponent']:.2f}{inherited}, {share}"
 
 
 def _class(m: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ class Row:
     def check(self, budget_s: float) -> tuple[Study, Study]:
         """(slow, fast)"""
         if INSTRUCTIONS in self.measures:
-            budget_s = max(budget_s, 20.0)
+            budget_s = max(budget_s, 60.0)
         fast = self.study("fast", budget_s)
         baseline = as_json(fast) if self.test == "baseline" else None
         return self.study("slow", budget_s, baseline), fast

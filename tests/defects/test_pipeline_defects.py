@@ -15,7 +15,7 @@ from hdrmx.pipeline import STAGES
 
 HERE = Path(__file__).parent
 SIZES = {  # where the planted work is a small part of the stage
-    "batches_quadratic": (24, 32, 45, 56, 68, 85, 105, 128),
+    "batches_quadratic": (48, 64, 91, 112, 136, 171, 210, 256),
     "batches_cubic": (64, 80, 96, 112, 136, 160, 184, 208),
 }
 
