@@ -59,11 +59,17 @@ def flame_section(record: Record, folded: str) -> Section:
         f'<svg class="graph" tabindex="0" role="application" aria-label="{said}"></svg>'
         f'<p class="read" aria-live="polite">&nbsp;</p>{json_script(_compact(root))}</div>'
         f'<p class="note">{how}Width is time on a processor; a kernel is named by the call that a thread was in. '
-        "Click or Enter zooms in, Escape out, arrows move. The same as files: profile.folded, profile.speedscope.json, "
-        "and a page of pyinstrument's for each stage.</p>"
+        f"Click or Enter zooms in, Escape out, arrows move. The same as files: {escape(_files(record))}.</p>"
         "<noscript><p class=note>The picture needs JavaScript; the table below doesn't.</p></noscript>"
     )
     return Section("flame", "Flame graph", body)
+
+
+def _files(record: Record) -> str:
+    """What lies beside the record of the samples."""
+    kinds = ("folded", "speedscope", "pyinstrument")
+    names = [name for kind, name in record.files.items() if kind.partition(" ")[0] in kinds]
+    return ", ".join(dict.fromkeys(name.partition("/")[0] + "/" if "/" in name else name for name in names)) or "none"
 
 
 def _tree(stacks: dict[tuple[str, ...], int]) -> _Node:

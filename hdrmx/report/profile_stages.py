@@ -33,7 +33,10 @@ def stage_section(record: Record) -> Section:
     for span, _ in joined(record.run.children, record.run.thread):
         if span.kind == SETUP and span.name != COMPILE:
             rows.append(_row(span.name, span, net_ns(span), None))
-    rows.append((COMPILE, _s(compilation_ns(record.run)), MISSING, _s(compilation_cpu_ns(record.run)), *[MISSING] * 9))
+    if compilation_ns(record.run) or any(span.name == COMPILE for span in record.run.children):
+        rows.append(
+            (COMPILE, _s(compilation_ns(record.run)), MISSING, _s(compilation_cpu_ns(record.run)), *[MISSING] * 9)
+        )
     for stage, times in joined(record.run.children, record.run.thread):
         if stage.kind != SETUP:
             rows += _with_children(stage, 0, times, whole)
