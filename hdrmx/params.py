@@ -174,6 +174,10 @@ class Index(Settings):
         "global", "indices by rounding, or carried from neighbour to neighbour", choices=("global", "local")
     )
     min_fraction: float = param(0.2, "smallest fraction of spots that a lattice must explain", low=0, high=1)
+    joint: bool = param(False, "several sweeps are of one crystal as it was mounted: one lattice for all of them")
+    max_stills: int = param(
+        20, "most stills that are indexed without a known cell, which takes a second or so each", low=0
+    )
     max_lattices: int = param(1, "lattices looked for, one after the other", low=1, high=100)
     min_lattice_spots: int = param(20, "fewest spots of a further lattice", low=6)
     min_separation_deg: float = param(1.0, "smallest misorientation of two lattices", unit="deg", low=0)

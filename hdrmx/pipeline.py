@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a stage's module is imported when the stage is reached: sci
     from hdrmx.scaling.observations import Sweep as Dataset
     from hdrmx.stages.find_spots import FoundSpots
     from hdrmx.stages.index import Indexed
+    from hdrmx.stages.index_stills import IndexedStills
     from hdrmx.stages.integrate import Integrated
     from hdrmx.stages.merge import Merged
     from hdrmx.stages.predict import Predictions
@@ -50,6 +51,7 @@ class SweepResults:
     pixels: pd.DataFrame | None = None  # of the spots, where they were kept
     found: FoundSpots | None = None
     indexed: Indexed | None = None
+    stills: IndexedStills | None = None
     refined: RefinedModel | None = None
     predicted: Predictions | None = None
     integrated: Integrated | None = None
@@ -131,7 +133,7 @@ def process(
     threads : worker threads; the results don't depend on it
     skip_bad_frames : go on without frames that can't be decoded (they are listed in `Results.bad_frames`)
     mask : (slow, fast) bool, pixels that may be used beside the sources' own masks
-    until : last stage, one of `STAGES`; stills end with find_spots, and a note says so
+    until : last stage, one of `STAGES`; stills end with index at the latest, and a note says so
     reached : the last stage whose results there are already, and these; the run begins after it
     keep : called after each stage with its name and the results so far
 
@@ -143,9 +145,9 @@ def process(
     run = _Run(several, params, around, threads, skip_bad_frames, mask)
     first = 0 if reached is None else STAGES.index(reached[0]) + 1
     results = nothing_yet(several) if reached is None else reached[1]
-    if any(s.geometry.scan is None or s.geometry.scan.is_still for s in results.sweeps):
-        results = noted(results, "find_spots", ("stills: the pipeline ends with their spots",))
-        until = "find_spots"
+    if any(_is_still(s.geometry) for s in results.sweeps):
+        until, note = _last_of_stills(results, until, params)
+        results = noted(results, "find_spots", (note,))
     for stage in STAGES[first : STAGES.index(until) + 1]:
         with around(stage) as span:
             results = getattr(run, stage)(results, span)
@@ -191,52 +193,62 @@ class _Run:
         return replace(results, sweeps=tuple(done))
 
     def index(self, results: Results, span: Span) -> Results:
-        from hdrmx.stages.index import index
+        from hdrmx.stages.index import index, index_sweeps
 
-        done: list[SweepResults] = []
+        if any(_is_still(sweep.geometry) for sweep in results.sweeps):
+            return self._index_stills(results, span)
+        if self.params.index.joint and len(results.sweeps) > 1:
+            together = index_sweeps([(s.table, s.geometry) for s in results.sweeps], self.params.index)
+            each, notes = together.by_sweep(), together.notes
+            span.count(**together.counts)
+        else:
+            each = tuple(index(s.table, s.geometry, self.params.index) for s in results.sweeps)
+            notes = tuple(note for found in each for note in found.notes)
+            for found in each:
+                span.count(**found.counts)
+        done = []
+        for sweep, found in zip(results.sweeps, each):
+            span.answer(
+                indexed=found.fraction,
+                cells=[crystal.cell for crystal in found.crystals],
+                rmsd_px_px_frames=(found.rmsd_fast_px, found.rmsd_slow_px, found.rmsd_frame),
+            )
+            new = replace(sweep, geometry=found.geometry, table=found.table, crystals=found.crystals)
+            done.append(replace(new, indexed=found))
+        return noted(replace(results, sweeps=tuple(done)), "index", notes)
+
+    def _index_stills(self, results: Results, span: Span) -> Results:
+        from hdrmx.stages.index_stills import index_stills
+
+        done = []
         notes: tuple[str, ...] = ()
         for sweep in results.sweeps:
-            indexed = index(sweep.table, sweep.geometry, self.params.index)
-            span.count(**indexed.counts)
-            span.answer(
-                indexed=indexed.fraction,
-                cells=[crystal.cell for crystal in indexed.crystals],
-                rmsd_px_px_frames=(indexed.rmsd_fast_px, indexed.rmsd_slow_px, indexed.rmsd_frame),
-            )
-            notes += indexed.notes
-            done.append(
-                replace(
-                    sweep,
-                    geometry=indexed.geometry,
-                    table=indexed.table,
-                    crystals=indexed.crystals,
-                    indexed=indexed,
-                )
-            )
+            found = index_stills(sweep.table, sweep.geometry, self.params.index)
+            span.count(**found.counts)
+            span.answer(indexed=found.fraction, cells=[crystal.cell for crystal in found.crystals])
+            notes += found.notes
+            done.append(replace(sweep, table=found.table, crystals=found.crystals, stills=found))
         return noted(replace(results, sweeps=tuple(done)), "index", notes)
 
     def refine(self, results: Results, span: Span) -> Results:
         from hdrmx.stages.refine import refine
+        from hdrmx.stages.refine_sweeps import refine_sweeps
 
-        done: list[SweepResults] = []
-        notes: tuple[str, ...] = ()
-        for sweep in results.sweeps:
-            refined = refine(sweep.table, sweep.crystals, sweep.geometry, self.params.refine)
-            span.count(**refined.counts)
+        if self.params.index.joint and len(results.sweeps) > 1:
+            sweeps = [(s.table, s.geometry) for s in results.sweeps]
+            each = refine_sweeps(sweeps, results.sweeps[0].crystals, self.params.refine)
+        else:
+            each = tuple(refine(s.table, s.crystals, s.geometry, self.params.refine) for s in results.sweeps)
+        done = []
+        for sweep, found in zip(results.sweeps, each):
+            span.count(**found.counts)
             span.answer(
-                cells=[crystal.cell for crystal in refined.crystals],
-                rmsd_px_px_frames=(refined.rmsd_fast_px, refined.rmsd_slow_px, refined.rmsd_frame),
+                cells=[crystal.cell for crystal in found.crystals],
+                rmsd_px_px_frames=(found.rmsd_fast_px, found.rmsd_slow_px, found.rmsd_frame),
             )
-            notes += refined.notes
-            done.append(
-                replace(
-                    sweep,
-                    geometry=refined.geometry,
-                    table=refined.reflections,
-                    crystals=refined.crystals,
-                    refined=refined,
-                )
-            )
+            new = replace(sweep, geometry=found.geometry, table=found.reflections, crystals=found.crystals)
+            done.append(replace(new, refined=found))
+        notes = tuple(dict.fromkeys(note for found in each for note in found.notes))
         return noted(replace(results, sweeps=tuple(done)), "refine", notes)
 
     def integrate(self, results: Results, span: Span) -> Results:
@@ -274,8 +286,9 @@ class _Run:
     def symmetry(self, results: Results, span: Span) -> Results:
         from hdrmx.stages.common_symmetry import common_symmetry
 
-        all_sets, sweep_of = _datasets(results.sweeps)
-        found, brought = common_symmetry(all_sets, range(len(all_sets)), self.params.symmetry)
+        all_sets, sweep_of, lattice_of = _datasets(results.sweeps)
+        crystal_of = lattice_of if self.params.index.joint else range(len(all_sets))
+        found, brought = common_symmetry(all_sets, crystal_of, self.params.symmetry)
         span.count(**found.counts)
         span.answer(space_group=found.space_group, probability=found.probability, is_sure=found.is_sure)
         new = replace(
@@ -316,6 +329,19 @@ class _Run:
         return noted(replace(results, merged=merged), "merge", merged.notes)
 
 
+def _is_still(geometry: Geometry) -> bool:
+    return geometry.scan is None or geometry.scan.is_still
+
+
+def _last_of_stills(results: Results, until: str, params: Params) -> tuple[str, str]:
+    """Where the pipeline ends for stills, and why."""
+    n = sum(1 if s.geometry.scan is None else s.geometry.scan.n_frames for s in results.sweeps)
+    if until == STAGES[0] or (n > params.index.max_stills and params.index.cell is None):
+        remedy = "" if until == STAGES[0] else "; give the cell (--cell) to index each of them"
+        return STAGES[0], f"stills: the pipeline ends with their spots{remedy}"
+    return STAGES[1], "stills: each is indexed on its own, and the pipeline ends there"
+
+
 def decodes_per_frame(sweeps: Sequence[SweepResults]) -> float | None:
     """How often the pipeline has decoded each frame; None where a stage that decodes was not part of this run."""
     counts = [stage.counts for s in sweeps for stage in (s.found, s.integrated) if stage is not None]
@@ -334,15 +360,16 @@ def _n_integrated(table: pd.DataFrame) -> int:
     return int((table["sum_value"].notna() | table["prf_value"].notna()).sum())
 
 
-def _datasets(sweeps: Sequence[SweepResults]) -> tuple[list[Dataset], list[int]]:
-    """Each lattice of each sweep apart, and the number of its sweep."""
+def _datasets(sweeps: Sequence[SweepResults]) -> tuple[list[Dataset], list[int], list[int]]:
+    """Each lattice of each sweep apart, the number of its sweep, and that of the lattice."""
     from hdrmx.scaling.observations import Sweep as Dataset
 
-    datasets, sweep_of = [], []
+    datasets, sweep_of, lattice_of = [], [], []
     for i, sweep in enumerate(sweeps):
         lattice = sweep.table["lattice"].to_numpy()
         for number, crystal in enumerate(sweep.crystals):
             table = sweep.table if len(sweep.crystals) == 1 else sweep.table[lattice == number]
             datasets.append(Dataset(table.reset_index(drop=True), sweep.geometry, crystal))
             sweep_of.append(i)
-    return datasets, sweep_of
+            lattice_of.append(number)
+    return datasets, sweep_of, lattice_of

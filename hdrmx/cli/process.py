@@ -210,6 +210,8 @@ def _merging(merged: dict[str, Any]) -> list[str]:
 
 
 def _lattices(stage: dict[str, Any]) -> str:
+    if len(stage["lattices"]) > 4:
+        return f"{len(stage['lattices'])} lattices"
     return "; ".join(f"{lattice['space_group']} {_cell(lattice['cell'])}" for lattice in stage["lattices"])
 
 

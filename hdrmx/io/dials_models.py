@@ -38,13 +38,17 @@ class Profile:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One entry of an experiment list. `template` names the images: a path, with # for the image number or without."""
+    """One entry of an experiment list. `template` names the images: a path, with # for the image number or without.
+
+    `image` is the index of the frame of a still, which is written without scan and goniometer.
+    """
 
     identifier: str
     geometry: Geometry
     crystal: Crystal | None = None
     profile: Profile | None = None
     template: str = ""
+    image: int | None = None
 
 
 def write_expt(
@@ -88,7 +92,7 @@ def write_experiments(path: str | Path, experiments: Sequence[Experiment]) -> di
     """Write a list of experiments, such as the lattices of several sweeps; models that are equal are written once.
 
     Identifiers follow from the content, those given are not used; returned as by `write_expt`. Every geometry needs
-    a scan.
+    a scan, but for those of single images.
     """
     models: dict[str, list[Any]] = {kind: [] for kind in (*_KINDS, "imageset")}
     places: dict[tuple[str, bytes], int] = {}
@@ -104,17 +108,9 @@ def write_experiments(path: str | Path, experiments: Sequence[Experiment]) -> di
     entries = []
     seen: dict[tuple[int, ...], int] = {}  # lattices so far of the same images and models
     for i, experiment in enumerate(experiments):
-        geometry, scan = experiment.geometry, experiment.geometry.scan
-        if scan is None:
-            raise ValueError("an experiment needs a scan")
-        shared = {
-            "beam": _beam_json(geometry.beam),
-            "detector": _detector_json(geometry.detector),
-            "goniometer": _goniometer_json(geometry.goniometer or Goniometer()),
-            "scan": _scan_json(scan),
-        }
+        shared, images_json = _shared_models(experiment)
         at = {kind: place(kind, model) for kind, model in shared.items()}
-        images = place("imageset", _images_json(experiment.template, scan))
+        images = place("imageset", images_json)
         key = (*at.values(), images)
         number = seen[key] = seen.get(key, -1) + 1
         crystal = {} if experiment.crystal is None else _crystal_json(experiment.crystal)
@@ -135,6 +131,31 @@ def write_experiments(path: str | Path, experiments: Sequence[Experiment]) -> di
     }
     write_whole(path, msgspec.json.format(msgspec.json.encode(document), indent=2))
     return names
+
+
+def _shared_models(experiment: Experiment) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Models but for crystal and profile, by kind; and the images."""
+    geometry, scan = experiment.geometry, experiment.geometry.scan
+    shared = {"beam": _beam_json(geometry.beam), "detector": _detector_json(geometry.detector)}
+    if experiment.image is not None:
+        return shared, _still_json(experiment.template, experiment.image)
+    if scan is None:
+        raise ValueError("an experiment needs a scan, or an image")
+    shared |= {"goniometer": _goniometer_json(geometry.goniometer or Goniometer()), "scan": _scan_json(scan)}
+    return shared, _images_json(experiment.template, scan)
+
+
+def _still_json(images: str | Path, index: int) -> dict[str, Any]:
+    """One image that is no part of a scan: a file of its own, or a frame of a file."""
+    name = os.path.basename(images)
+    lookups = dict.fromkeys(("mask", "gain", "pedestal", "dx", "dy"))
+    if "#" not in name:
+        path, one = os.path.abspath(images), {"single_file_indices": [index]}
+    else:
+        width = name.count("#")
+        filled = name.replace("#" * width, str(index + 1).zfill(width))
+        path, one = os.path.abspath(os.path.join(os.path.dirname(images), filled)), {}
+    return {"__id__": "ImageSet", "images": [path], **one, **lookups, "params": {}}
 
 
 def _identifier(content: Any) -> str:

@@ -130,6 +130,9 @@ class ResultWriter:
         written = []
         for folder, source, sweep in self._each(results):
             expt, refl, bravais = (folder / name for name in SWEEP_FILES["index"])
+            if sweep.stills is not None:
+                written += _stills(expt, refl, source, sweep)
+                continue
             written += _models_and_table(expt, refl, source, sweep)
             if sweep.indexed is not None and sweep.indexed.bravais:
                 written.append(write_whole(bravais, (format_table(sweep.indexed.bravais) + "\n").encode()))
@@ -214,6 +217,25 @@ class ResultWriter:
         ]
 
 
+def _stills(expt: Path, refl: Path, source: FrameSource, sweep: SweepResults) -> list[Path]:
+    """One experiment a lattice, each with its own image."""
+    from hdrmx.io.dials import write_refl
+    from hdrmx.io.dials_models import Experiment, write_experiments, write_expt
+
+    stills = sweep.stills
+    assert stills is not None
+    if stills.crystals:
+        experiments = [
+            Experiment("", sweep.geometry, crystal, None, source.template, image)
+            for crystal, image in zip(stills.crystals, stills.image)
+        ]
+        names = write_experiments(expt, experiments)
+    else:
+        names = write_expt(expt, sweep.geometry, source.template, indices=source.indices)
+    write_refl(refl, sweep.table, names, sweep.geometry, sweep.pixels)
+    return [expt, refl]
+
+
 def _models_and_table(expt: Path, refl: Path, source: FrameSource, sweep: SweepResults) -> list[Path]:
     from hdrmx.io.dials import write_refl
     from hdrmx.io.dials_models import write_expt
@@ -279,6 +301,19 @@ def _told_of(sweep: SweepResults) -> dict[str, Any]:
             "rmsd_frame": indexed.rmsd_frame,
             "bravais": [_setting(row) for row in indexed.bravais],
             "counts": indexed.counts,
+        }
+    if sweep.stills is not None:
+        stills = sweep.stills
+        told["index"] = {
+            "indexed": int((stills.table["lattice"] >= 0).sum()),
+            "fraction": stills.fraction,
+            "lattices": [_lattice(c) | {"image": i + 1} for c, i in zip(stills.crystals, stills.image)],
+            "not_indexed": [{"image": i + 1, "reason": reason} for i, reason in stills.reasons],
+            "rmsd_fast_px": None,
+            "rmsd_slow_px": None,
+            "rmsd_frame": None,
+            "bravais": [],
+            "counts": stills.counts,
         }
     if refined is not None:
         told["refine"] = {

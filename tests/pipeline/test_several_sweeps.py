@@ -96,3 +96,21 @@ def test_goes_on_from_stored_sweeps(merged: Path, data: list[Path]) -> None:
     after = np.array(gemmi.read_mtz_file(str(merged / "merged.mtz")))
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-4, equal_nan=True)
     assert cli.run(cli.group, "hdrmx", ["process", str(data[0]), "-o", str(merged), "--from", "merge"]) == 3
+
+
+def test_sweeps_of_one_crystal_share_their_lattice(tmp_path: Path) -> None:
+    """Two short wedges of one crystal, which neither fixes well alone."""
+    settings = dataclasses.replace(SETTINGS, frames=6, orientation_deg=ORIENTATIONS[0])
+    wedges = [
+        simulate(dataclasses.replace(settings, start_deg=start), tmp_path / f"w{i}.nxs").data
+        for i, start in enumerate((0.0, 70.0))
+    ]
+    folder = tmp_path / "out"
+    argv = [*map(str, wedges), "-o", str(folder), "--set", "index.joint=true"]
+    assert cli.run(cli.group, "hdrmx", ["process", *argv]) == 0
+    told = json.loads((folder / "summary.json").read_text())
+    cells = [sweep["refine"]["lattices"][0]["cell"] for sweep in told["sweeps"]]
+    for cell in cells:
+        assert sorted(cell[:3]) == pytest.approx([38, 45, 45], rel=2e-3)
+    assert told["stages"][-1] == "merge"
+    assert told["merge"]["overall"]["r_meas"] < 0.1
