@@ -15,7 +15,7 @@ from hdrmx.pipeline import STAGES
 
 HERE = Path(__file__).parent
 SIZES = {  # where the planted work is a small part of the stage
-    "batches_quadratic": (48, 64, 91, 112, 136, 171, 210, 256),
+    "batches_quadratic": (32, 40, 52, 64, 80, 100, 128, 160),
     "batches_cubic": (64, 80, 96, 112, 136, 160, 184, 208),
 }
 
