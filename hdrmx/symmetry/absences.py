@@ -9,6 +9,8 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
+from hdrmx.symmetry.frequency import share
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
 
@@ -23,7 +25,7 @@ class Candidate:
 
     Attributes
     ----------
-    space_groups : symbols; the first has the fewest extinctions among all reflections, and is the one to take
+    space_groups : symbols; the first is the most frequent among proteins (`frequency`), and is the one to take
     probability : of this candidate among all of the point group
     n_absent : reflections measured that it extinguishes
     i_over_sigma_absent : their mean I/sigma; NaN without any
@@ -82,7 +84,9 @@ def judge(groups: Sequence[gemmi.SpaceGroup], hkl: Ints, e2: Floats, sigma: Floa
     for p, members in zip(probability.tolist(), patterns.values()):
         rows = absent[members[0]]
         mean = float((e2[rows] / sigma[rows]).mean()) if rows.any() else float("nan")
-        ordered = sorted(members, key=lambda i: (_extinctions(groups[i]), groups[i].number, i))
+        ordered = sorted(
+            members, key=lambda i: (-share(groups[i].number), _extinctions(groups[i]), groups[i].number, i)
+        )
         alike = len({_extinctions(groups[i]) for i in members}) == 1
         made.append(Candidate(tuple(groups[i].xhm() for i in ordered), p, int(rows.sum()), mean, alike))
     return Absences(tuple(sorted(made, key=lambda c: (-c.probability, c.n_absent))), len(telling))
