@@ -42,7 +42,7 @@ class Group:
     at : number of the commit; before: of the last one measured without the change
     what : the stage or module that changed, or "many benchmarks at once"
     cause : why, as far as the other series of the same commit tell; plain text
-    findings : those that stand first, then the largest first
+    findings : those that stand first, changed results before others, then the largest first
     worse, alarm : for the worse; that, standing, and new enough
     rank : for ordering, larger is first
     confirmed : None: not asked; else whether a fresh run showed it again; `confirmation`: what was said
@@ -122,7 +122,11 @@ def _of_commit(history: History, at: int, findings: list[Finding], since: int) -
 def _group(history: History, at: int, what: str, cause: str, findings: list[Finding], since: int) -> Group:
     from hdrmx.analysis.regress import size_of
 
-    findings = sorted(findings, key=lambda f: (f.undone is not None, -size_of(f), history.series[f.series].label))
+    def order(f: Finding) -> tuple[bool, bool, float, str]:
+        series = history.series[f.series]
+        return f.undone is not None, series.kind != ANSWER, -size_of(f), series.label
+
+    findings = sorted(findings, key=order)
     worse = findings[0].worse
     stands = any(f.undone is None for f in findings)
     before = max((f.before for f in findings if f.before < at), default=max(at - 1, 0))
@@ -155,14 +159,14 @@ def _cause(history: History, members: list[Finding], all_of_commit: list[Finding
     if work:
         more = sum(f.ratio > 1 for f in work if math.isfinite(f.ratio)) * 2 >= len(work)
         said.append(f"{'more' if more else 'less'} work: {_named(history, work)}")
-    elif TIME in kinds or RATE in kinds:
+    elif (TIME in kinds or RATE in kinds) and EXPONENT not in kinds:
         counted = any(
             s.kind in (COUNT, INSTRUCTIONS) and _family(s) == family and s.at[0] < members[0].at <= s.at[-1]
             for s in history.series
         )
         if counted:
             said.append("as much work as before, at another price each")
-    if MEMORY in kinds and TIME not in kinds and not work:
+    if set(kinds) == {MEMORY}:
         said.append("memory alone")
     return "; ".join(said)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from hdrmx.analysis.changes_noise import Noise, fitted_noise
 from hdrmx.analysis.changes_segments import (
@@ -197,8 +198,6 @@ def drift(values: npt.ArrayLike, found: Found, base: slice, now: int = 10) -> tu
         return (float(np.exp(shift)), float(shift == 0)) if found.kind == "exact" else None
     # the median of few points spreads pi/2 as much as their mean
     width = np.sqrt(np.pi / 2 * found.noise.long_run * (1 / len(old) + 1 / len(tail)))
-    from scipy import stats
-
     return float(np.exp(shift)), float(2 * stats.t.sf(abs(shift) / width, found.noise.free))
 
 

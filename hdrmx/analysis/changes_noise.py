@@ -16,6 +16,7 @@ from scipy import signal, stats
 from hdrmx.analysis.changes_segments import Floats, Ints, biggest_gains, levels, segmentations
 
 DRAWS = 200
+FIRST, FURTHER = 4.0, 4.0  # price of the first step, and by how much each one more costs more, times log n
 BURN_IN = 60
 MOST_MEMORY = 0.95
 PATH = np.geomspace(4.0, 1500.0, 12)  # penalties tried, in units of the squared spread
@@ -60,7 +61,7 @@ def fitted_noise(x: Floats, spread: float, *, seed: int = 0) -> tuple[Noise, Int
     """Noise of a series, and the steps that were taken out to see it.
 
     The steps are those of the penalised fit whose residuals, free of memory, are the smallest for their number
-    (4 log n a step): wandering noise is told from steps by that.
+    (`price` log n): wandering noise is told from steps by that.
 
     Parameters
     ----------
@@ -75,7 +76,9 @@ def fitted_noise(x: Floats, spread: float, *, seed: int = 0) -> tuple[Noise, Int
         if len(starts) > 1 + n / 6:
             continue
         innovation, _ = whitened(x, starts)
-        score = n * np.log(max(float(np.mean(innovation**2)), (1e-3 * spread) ** 2)) + 4 * np.log(n) * (len(starts) - 1)
+        score = n * np.log(max(float(np.mean(innovation**2)), (1e-3 * spread) ** 2)) + np.log(n) * price(
+            len(starts) - 1
+        )
         if score < best:
             best, chosen = score, starts
     innovation, memory = whitened(x, chosen)
@@ -88,6 +91,11 @@ def fitted_noise(x: Floats, spread: float, *, seed: int = 0) -> tuple[Noise, Int
     width = max(float(np.std(most, ddof=1)) * np.sqrt(6) / np.pi, 1e-12)
     free = max(n * (1 - memory) / (1 + memory) - 1 - steps, 2.0)
     return Noise(max(own, 1e-300), memory, float(most.mean()) - EULER * width, width, free), chosen
+
+
+def price(steps: int) -> float:
+    """Of so many steps: few are likely; a series that needs many to be quiet is one that wanders or flips."""
+    return FIRST * steps + FURTHER * steps * (steps - 1) / 2
 
 
 def whitened(x: Floats, starts: Ints) -> tuple[Floats, float]:
@@ -103,7 +111,7 @@ def whitened(x: Floats, starts: Ints) -> tuple[Floats, float]:
 
 def redrawn(innovation: Floats, memory: float, n: int, draws: int, rng: np.random.Generator) -> Floats:
     """(draws, n) series without a step: blocks of about n^(1/3) innovations in random order, memory given back."""
-    block = max(int(round(len(innovation) ** (1 / 3))), 1)
+    block = max(round(len(innovation) ** (1 / 3)), 1)
     need = n + BURN_IN
     first = rng.integers(0, len(innovation), (draws, -(-need // block)))
     at = (first[:, :, None] + np.arange(block)).reshape(draws, -1)[:, :need] % len(innovation)

@@ -44,7 +44,7 @@ def clipped(x: Floats, spread: float) -> Floats:
 
 
 def segmentations(x: Floats, penalties: Floats) -> list[Ints]:
-    """First points of the segments (0 first), for each penalty: the sum of squared residuals + penalty * steps is least.
+    """First points of the segments (0 first), for each penalty: squared residuals + penalty * steps are least.
 
     Parameters
     ----------

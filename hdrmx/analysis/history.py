@@ -31,7 +31,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Event:
-    """A change of machine, interpreter or libraries: what is measured afterwards isn't compared with what was before."""
+    """A change of machine, interpreter or libraries: what was measured before isn't compared with what comes after."""
 
     at: int  # number of the first commit measured afterwards
     machine: str

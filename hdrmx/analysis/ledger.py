@@ -1,4 +1,4 @@
-"""The Kaizen ledger: every gain and every loss with its measured size, and what they come to; and whether we keep up."""
+"""The Kaizen ledger: every gain and loss with its measured size, and what they come to; and whether we keep up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from hdrmx.analysis.causes import Group
 from hdrmx.analysis.history import RATE, TIME, History, Series
-from hdrmx.analysis.regress import Finding, Regressed, number_of
+from hdrmx.analysis.regress import Regressed, number_of
 
 DETECTORS = (  # name, frames/s at full speed, pixels
     ("EIGER2 X 16M", 133.0, 4148 * 4362),
@@ -76,7 +76,7 @@ def ledger(result: Regressed, since: str | None = None) -> Ledger:
 
 @dataclass(frozen=True)
 class Keeping:
-    """One measured rate held against one detector; `share` of its full speed; `cores` that would keep up, where known."""
+    """A measured rate held against a detector; `share` of its full speed; `cores` that would keep up, where known."""
 
     series: int
     detector: str
@@ -90,8 +90,8 @@ class Keeping:
 def keeping_up(history: History) -> list[Keeping]:
     """Each series of a rate, at its present level, against each detector's rate.
 
-    A rate in pixels/s is held against the detector's pixels; one in frames/s against its frames, whatever the benchmark's
-    frames are. Cores are those of a run with as many as its parameters say (`threads=4`, `4 cores`).
+    A rate in pixels/s is held against the detector's pixels; one in frames/s against its frames, whatever the
+    benchmark's are. Cores are those of a run with as many as its parameters say (`threads=4`, `4 cores`).
     """
     out = []
     for i, series in enumerate(history.series):
@@ -121,5 +121,3 @@ def cores_of(series: Series) -> float | None:
         if numbers and any(w.startswith(("core", "thread")) for w in words):
             return numbers[0]
     return None
-
-

@@ -9,10 +9,11 @@ import numpy as np
 
 from hdrmx.analysis.causes import Group, grouped
 from hdrmx.analysis.changes import ALARM_RATE, Found, drift, find_steps, passed
-from hdrmx.analysis.history import ANSWER, EXPONENT, RATE, History, Series, is_worse
+from hdrmx.analysis.history import ANSWER, EXPONENT, History, Series, is_worse
+from hdrmx.errors import InputError
 
 STEP, DRIFT = "step", "drift"
-BASE_POINTS = 10  # commits from the baseline on whose values make its level
+BASE_POINTS = 20  # commits from the baseline on whose values make its level
 LEAST_DRIFT = 0.03  # a slow drift smaller than this isn't told
 SIZE_OF_EXPONENT = 0.05  # an exponent's change counts absolutely: smaller ones aren't told
 
@@ -107,7 +108,7 @@ def regress(
         for rows in eras_of(series):
             one = find_steps(series.values[rows], alarm_rate=rules.alarm_rate, seed=rules.seed)
             eras.append(one)
-            drifting = _drifts(i, series, rows, one, base)
+            drifting = _drifts(i, series, rows, one, base, rules.alarm_rate)
             steps = _steps(i, series, rows, one, rules)
             candidates += steps + drifting
             if one.kind != "short":
@@ -134,8 +135,6 @@ def number_of(history: History, name: str | None) -> int | None:
     for number, commit in enumerate(history.commits):
         if commit.hash.startswith(name):
             return number
-    from hdrmx.errors import InputError
-
     raise InputError(name, "is no commit of this history", "give the hash of one that was measured, or its beginning")
 
 
@@ -169,7 +168,7 @@ def _steps(i: int, series: Series, rows: np.ndarray, found: Found, rules: Rules)
                 step.points,
                 bool(worse),
                 undone,
-            )  # fmt: skip
+            )
         )
     return out
 
@@ -179,21 +178,28 @@ def _known_before(values: np.ndarray, place: int) -> int:
     return int(known[-1]) if len(known) else 0
 
 
-def _drifts(i: int, series: Series, rows: np.ndarray, found: Found, base: int | None) -> list[Finding]:
+def _drifts(
+    i: int, series: Series, rows: np.ndarray, found: Found, base: int | None, alarm_rate: float
+) -> list[Finding]:
     """A level far from the baseline's that no step explains."""
-    if found.kind != "noisy" or series.kind in (ANSWER, EXPONENT) or len(rows) < 3 * BASE_POINTS:
+    if (
+        found.kind != "noisy"
+        or series.kind in (ANSWER, EXPONENT)
+        or len(rows) < 3 * BASE_POINTS
+        or series.era[rows[0]] != series.era.max()
+    ):
         return []
     at = series.at[rows]
     begin = 0 if base is None else int(np.searchsorted(at, base))
     if begin + 2 * BASE_POINTS > len(rows):
         return []
-    seen = drift(series.values[rows], found, slice(begin, begin + BASE_POINTS))
+    seen = drift(series.values[rows], found, slice(begin, begin + BASE_POINTS), BASE_POINTS)
     if seen is None:
         return []
     ratio, p = seen
     explained = [np.log(s.ratio) for s in found.steps if s.at > begin and np.isfinite(s.ratio)]
     rest = np.log(ratio) - sum(explained)
-    if abs(ratio - 1) < LEAST_DRIFT or abs(rest) < max(np.log1p(LEAST_DRIFT), abs(np.log(ratio)) / 2):
+    if p > alarm_rate or abs(ratio - 1) < LEAST_DRIFT or abs(rest) < max(np.log1p(LEAST_DRIFT), abs(np.log(ratio)) / 2):
         return []
     values = series.values[rows]
     old = float(np.nanmedian(values[begin : begin + BASE_POINTS]))
@@ -205,7 +211,3 @@ def _drifts(i: int, series: Series, rows: np.ndarray, found: Found, base: int | 
 def size_of(finding: Finding) -> float:
     """For ranking: how many times over, whichever the direction; a change without ratio counts as tenfold."""
     return abs(float(np.log(finding.ratio))) if finding.ratio > 0 else float(np.log(10.0))
-
-
-def better_is_more(series: Series) -> bool:
-    return series.kind == RATE

@@ -24,15 +24,37 @@ FILE = click.Path(path_type=Path)
 
 @click.command(epilog="Example: hdrmx regress .asv/results --repo . --since v0.1 --markdown changes.md")
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("--repo", type=click.Path(path_type=Path), help="Checkout of the measured project: order and subjects of commits.")  # fmt: skip
+@click.option("--repo", type=FILE, help="Checkout of the measured project: order and subjects of commits.")
 @click.option("--since", metavar="COMMIT", help="Only changes from this commit on raise the alarm [default: all].")
 @click.option(
     "--baseline", metavar="COMMIT", help="Fixed commit that slow drift is measured from [default: the first]."
 )
-@click.option("--alarm-rate", type=click.FloatRange(1e-6, 0.1), default=0.001, show_default=True, help="Probability of a step in a series without one.")  # fmt: skip
-@click.option("--false-rate", type=click.FloatRange(1e-6, 0.5), default=0.01, show_default=True, help="Expected share of chance among all that is told.")  # fmt: skip
-@click.option("--least", type=click.FloatRange(0), default=0.005, show_default=True, help="Smallest relative change of a noisy series that is told.")  # fmt: skip
-@click.option("--confirm", metavar="COMMAND", help="Run before the alarm, once for each cause; {old}, {new}, {benchmark} are put in. Exit 1: seen again; 0: not.")  # fmt: skip
+@click.option(
+    "--alarm-rate",
+    type=click.FloatRange(1e-6, 0.1),
+    default=0.001,
+    show_default=True,
+    help="Probability of a step in a series without one.",
+)
+@click.option(
+    "--false-rate",
+    type=click.FloatRange(1e-6, 0.5),
+    default=0.01,
+    show_default=True,
+    help="Expected share of chance among all that is told.",
+)
+@click.option(
+    "--least",
+    type=click.FloatRange(0),
+    default=0.005,
+    show_default=True,
+    help="Smallest relative change of a noisy series that is told.",
+)
+@click.option(
+    "--confirm",
+    metavar="COMMAND",
+    help="Run before the alarm, once for each cause; {old}, {new}, {benchmark} are put in. Exit 1: seen again; 0: not.",
+)
 @click.option("--json", "json_file", type=FILE, help="Write everything as JSON; - prints it.")
 @click.option("--markdown", type=FILE, help="Write markdown, for a pull request or an issue.")
 @click.option("--junit", type=FILE, help="Write JUnit XML.")
@@ -116,7 +138,8 @@ def _confirmed(result: Regressed, group: Group, command_line: str) -> Group:
     try:
         words = [word.format(**values) for word in shlex.split(command_line)]
     except (KeyError, IndexError, ValueError) as error:
-        raise InputError("--confirm", f"'{command_line}' can't be filled in ({error})", "use {old}, {new}, {benchmark}") from None  # fmt: skip
+        what = f"'{command_line}' can't be filled in ({error})"
+        raise InputError("--confirm", what, "use {old}, {new}, {benchmark}") from None
     environment = os.environ | {f"HDRMX_{name.upper()}": str(value) for name, value in values.items()}
     try:
         done = subprocess.run(words, env=environment, timeout=TIMEOUT_S, capture_output=True, text=True)

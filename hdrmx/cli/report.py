@@ -9,11 +9,12 @@ import click
 from hdrmx.errors import InputError
 from hdrmx.io.records import FILE_NAME
 
-
 PAGE = "report.html"
 
 
-@click.command(epilog="Example: hdrmx report hdrmx-profile-master; hdrmx report .asv/results -o trend.html --png trend.png")
+@click.command(
+    epilog="Example: hdrmx report hdrmx-profile-master; hdrmx report .asv/results -o trend.html --png trend.png"
+)
 @click.argument("where", metavar="FOLDER_OR_RECORD", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write [default: beside what it shows].")
 @click.option(
@@ -36,8 +37,8 @@ def command(
 ) -> None:
     """Draw the pages of a run again: report.html from its record, process.html from its results. Or the trend page.
 
-    FOLDER_OR_RECORD is a folder that `hdrmx profile` or `hdrmx process` wrote, or a record by itself; or a results folder
-    of asv, or one with the records of many runs below it: then the page tells what changed over history.
+    FOLDER_OR_RECORD is a folder that `hdrmx profile` or `hdrmx process` wrote, or a record by itself; or a results
+    folder of asv, or one with the records of many runs below it: then the page tells what changed over history.
     """
     from hdrmx.io.histories import is_history
 

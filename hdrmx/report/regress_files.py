@@ -32,7 +32,9 @@ def junit(result: Regressed) -> str:
     cases.append(f'  <testcase classname="history" name="{rest} series without a standing change for the worse"/>')
     head = f'<testsuite name="hdrmx regress" tests="{len(cases)}" failures="{failed}" errors="0" skipped="0">'
     body = "\n".join(cases)
-    return f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites>\n{head}\n{body}\n  <system-out>{escape(summary(result))}</system-out>\n</testsuite>\n</testsuites>\n'
+    out = f"<system-out>{escape(summary(result))}</system-out>"
+    suite = f"{head}\n{body}\n  {out}\n</testsuite>"
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites>\n{suite}\n</testsuites>\n'
 
 
 def sarif(result: Regressed) -> dict[str, Any]:

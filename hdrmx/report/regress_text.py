@@ -118,13 +118,18 @@ def summary(result: Regressed) -> str:
     if not result.groups:
         told = "Nothing changed."
     elif not alarms:
-        told = f"Nothing stands that got worse; {len(better)} {'things' if len(better) != 1 else 'thing'} got better."
+        told = f"Nothing stands that got worse; {_things(len(better))} got better."
     else:
-        told = f"{len(alarms)} {'things' if len(alarms) != 1 else 'thing'} got worse and {'stand' if len(alarms) != 1 else 'stands'}; {len(better)} got better."
+        stands = "stands" if len(alarms) == 1 else "stand"
+        told = f"{_things(len(alarms))} got worse and {stands}; {_things(len(better))} got better."
     return (
         f"{told} {result.looked_at:,} series over {len(history.commits):,} commits were looked at; "
         f"of what is told, at most {result.rules.false_rate:.0%} is expected to be chance."
     )
+
+
+def _things(n: int) -> str:
+    return f"{n} thing" if n == 1 else f"{n} things"
 
 
 def text(result: Regressed, most: int = 20) -> str:

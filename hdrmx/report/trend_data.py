@@ -1,8 +1,9 @@
-"""A history packed for the trend page: two bytes a value, one for its interval, so that a page of thousands stays small."""
+"""A history packed for the trend page: two bytes a value, one for its interval, so that the page stays small."""
 
 from __future__ import annotations
 
 import base64
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,16 @@ def _levels(result: Regressed, i: int) -> list[list[Any]]:
     out = []
     for rows, found in zip(eras_of(series), result.found[i]):
         starts = [0, *(step.at for step in found.steps), len(rows)]
-        for a, b in zip(starts[:-1], starts[1:]):
+        for a, b in pairwise(starts):
             level = found.level[a:b]
             level = level[np.isfinite(level)]
             if b > a and len(level):
                 spread = found.spread if np.isfinite(found.spread) else 0.0
-                edges = level[0] * np.exp([-2 * spread, 2 * spread]) if found.relative else level[0] + np.array([-2, 2]) * spread
+                edges = (
+                    level[0] * np.exp([-2 * spread, 2 * spread])
+                    if found.relative
+                    else level[0] + np.array([-2, 2]) * spread
+                )
                 ends = [int(series.at[rows[a]]), int(series.at[rows[b - 1]])]
                 out.append([*ends, _short(level[0]), _short(edges[0]), _short(edges[1])])
     return out

@@ -37,7 +37,12 @@ OPEN = 12  # histories of a stage shown at once; the others are a click away
 MOST_GROUPS = 60
 KINDS = (  # anchor, heading, kinds, note
     ("exponents", "Exponents over time", (EXPONENT,), "b of cost = a·n^b. One that creeps up is a blow-up to come."),
-    ("counters", "Work per unit", (COUNT, INSTRUCTIONS), "Exact amounts: a jump is a change of the program, on any machine."),
+    (
+        "counters",
+        "Work per unit",
+        (COUNT, INSTRUCTIONS),
+        "Exact amounts: a jump is a change of the program, on any machine.",
+    ),
     ("memory", "Memory", (MEMORY,), "Peak of resident memory, or what the benchmark tracks."),
     ("results", "Scientific results", (ANSWER,), "Faster with a changed result is no gain."),
     ("others", "Everything else that is tracked", (OTHER,), ""),
@@ -106,7 +111,9 @@ def changes_section(result: Regressed, drawn: set[int]) -> Section:
         if not groups:
             continue
         items = "".join(_item(result, group, drawn) for group in groups[:MOST_GROUPS])
-        more = f"<p class=note>and {len(groups) - MOST_GROUPS} more, smaller ones</p>" if len(groups) > MOST_GROUPS else ""
+        more = (
+            f"<p class=note>and {len(groups) - MOST_GROUPS} more, smaller ones</p>" if len(groups) > MOST_GROUPS else ""
+        )
         listed = f'<ol class="told">{items}</ol>{more}'
         many = heading != "Worse, and standing"
         title = f"{heading} ({len(groups)})"
@@ -130,7 +137,7 @@ def _item(result: Regressed, group: Group, drawn: set[int]) -> str:
     said = f"<p>{escape(words.confirmation(group))}</p>" if group.confirmed is not None or group.confirmation else ""
     lines = words.lines(history, group)
     shown = []
-    for line, f in zip(lines, group.findings):
+    for line, f in zip(lines[: words.SHOWN], group.findings):
         link = f' <a href="#s{f.series}" data-to="{f.series}">history</a>' if f.series in drawn else ""
         shown.append(f"<li>{escape(line)}{link}</li>")
     shown += [f"<li>{escape(line)}</li>" for line in lines[len(shown) :]]
@@ -153,15 +160,17 @@ def keep_up_section(result: Regressed, drawn: Sequence[int]) -> Section | None:
         cores = f"{k.cores:.1f}" if k.cores is not None else "–"
         says = "keeps up" if k.share >= 1 else f"{1 / k.share:.1f} times too slow"
         label = history.series[k.series].label
-        rows.append((label, k.detector, f"{k.measured / scale:.3g} {unit}", f"{k.needed / scale:.3g} {unit}", f"{k.share:.1%}", cores, says))
-    head = ("benchmark", "detector", "measured", "its rate", "share", "cores that would", "verdict")
+        rates = (f"{k.measured / scale:.3g} {unit}", f"{k.needed / scale:.3g} {unit}")
+        rows.append((label, k.detector, says, f"{k.share:.1%}", *rates, cores))
+    head = ("benchmark", "detector", "verdict", "share", "measured", "detector's rate", "cores that would")
     series = [i for i in drawn if history.series[i].kind == RATE and is_of_frames(history.series[i])]
     charts = _charts(result, series, lines=True)
     note = (
-        "<p class=note>Measured: median of the newest ten. A rate in pixels/s is held against the detector's pixels, one in "
-        "frames/s against its frames, whatever size the benchmark's are. Cores: of the run, scaled; as if more cores helped fully.</p>"
+        "<p class=note>Measured: median of the newest ten. A rate in pixels/s is held against the detector's pixels, "
+        "one in frames/s against its frames, whatever size the benchmark's are. Cores: of the run, scaled, as if more "
+        "cores helped fully.</p>"
     )
-    return Section("keep-up", "Do we keep up?", table(head, rows, text=(0, 1, 6)) + note + charts)
+    return Section("keep-up", "Do we keep up?", table(head, rows, text=(0, 1, 2)) + note + charts)
 
 
 def ledger_section(result: Regressed, book: Ledger) -> Section:
@@ -173,7 +182,7 @@ def ledger_section(result: Regressed, book: Ledger) -> Section:
             (
                 words.day(history, e.group.at),
                 _commit(result, e.group.at),
-                e.group.what + (f" “{history.commits[e.group.at].subject[:60]}”" if history.commits[e.group.at].subject else ""),
+                _what(result, e.group),
                 "loss" if e.effect > 1 else "gain",
                 str(e.series),
                 f"{100 * (e.typical - 1):+.1f} %",
@@ -184,25 +193,35 @@ def ledger_section(result: Regressed, book: Ledger) -> Section:
     head = ("date", "commit", "what", "", "series", "typical", "whole suite", "product")
     said = (
         f"<p>Since {escape(_commit(result, book.since))} the {book.series:,} series of time together take "
-        f"<strong>{book.product:.3f}</strong> times what they took: gains alone {book.gains:.3f}, losses alone {book.losses:.3f}.</p>"
-        "<p class=note>Ratio = new / old, below 1 is a gain. Typical: of the series that moved. Whole suite: what it does to the "
-        "geometric mean over all series of time, those that did not move included, so that the effects multiply to the "
-        "product. Changes across a change of machine or libraries are not counted.</p>"
+        f"<strong>{book.product:.3f}</strong> times what they took: gains alone {book.gains:.3f}, "
+        f"losses alone {book.losses:.3f}.</p>"
+        "<p class=note>Ratio = new / old, below 1 is a gain. Typical: of the series that moved. Whole suite: what it "
+        "does to the geometric mean over all series of time, those that did not move included, so that the effects "
+        "multiply to the product. Changes across a change of machine or libraries are not counted.</p>"
     )
     return Section("ledger", "The Kaizen ledger", said + (table(head, rows, text=(0, 1, 2, 3)) if rows else ""))
+
+
+def _what(result: Regressed, group: Group) -> str:
+    subject = result.history.commits[group.at].subject
+    return group.what + (f" “{subject[:60]}”" if subject else "")
 
 
 def _tools(result: Regressed, drawn: Sequence[int]) -> Section:
     left = len(result.history.series) - len(drawn)
     note = f"<p class=note>{left:,} series without a change are left out, to keep the page small.</p>" if left else ""
-    options = "".join(f"<option value={n}>newest {n}</option>" for n in (50, 200, 500) if n < len(result.history.commits))
+    options = "".join(
+        f"<option value={n}>newest {n}</option>" for n in (50, 200, 500) if n < len(result.history.commits)
+    )
     body = (
         '<div class="tools sticky"><label>Find <input type="search" id="find" placeholder="name of a benchmark" '
         'aria-label="Find histories by name"></label><output id="found"></output>'
         f'<label>Commits <select id="last"><option value="all">all</option>{options}</select></label>'
         '<label><input type="checkbox" id="log"> logarithmic</label></div>'
-        '<p class="keyline"><span>dots: measured</span><span>line: level</span><span>band: two spreads of a point</span>'
-        '<span class="up">▲ worse or ▼ better, by colour and by hover</span><span class="ev">◆ machine or libraries changed</span>'
+        '<p class="keyline"><span>dots: measured</span><span>line: level</span>'
+        "<span>band: two spreads of a point</span>"
+        '<span class="up">▲ worse or ▼ better, by colour and by hover</span>'
+        '<span class="ev">◆ machine or libraries changed</span>'
         "<span>drag: zoom, double click or Esc: back, click or Enter: the commit</span></p>"
         f"{note}{json_script(packed(result, list(drawn)), 'trend-data')}"
         '<aside id="commit" hidden aria-live="polite" aria-label="Commit"></aside>'
@@ -249,7 +268,8 @@ def _charts(result: Regressed, which: Sequence[int], lines: bool = False) -> str
     out = f'<div class="histories">{"".join(boxes[:OPEN])}</div>'
     if len(boxes) > OPEN:
         rest = "".join(boxes[OPEN:])
-        out += f'<details class="more"><summary>{len(boxes) - OPEN} more</summary><div class="histories">{rest}</div></details>'
+        grid = f'<div class="histories">{rest}</div>'
+        out += f'<details class="more"><summary>{len(boxes) - OPEN} more</summary>{grid}</details>'
     return out
 
 
@@ -263,8 +283,8 @@ def _box(i: int, series: Series, lines: bool) -> str:
     return (
         f'<figure class="history" id="s{i}" data-s="{i}" data-name="{label.lower()}"{needed}>'
         f"<h4>{label} <small>{escape(series.machine)}</small></h4>"
-        f'<svg viewBox="0 0 560 190" tabindex="0" role="img" aria-label="{label} over the commits. Arrow keys read out values, '
-        'Enter tells of the commit"></svg><output aria-live="polite"></output>'
+        f'<svg viewBox="0 0 560 190" tabindex="0" role="img" aria-label="{label} over the commits. Arrow keys read '
+        'out values, Enter tells of the commit"></svg><output aria-live="polite"></output>'
         "<details><summary>Levels</summary></details></figure>"
     )
 
@@ -273,11 +293,16 @@ def events_section(result: Regressed, drawn: Sequence[int]) -> Section:
     history = result.history
     machines = sorted({history.series[i].machine for i in drawn})
     events = [(words.day(history, e.at), _commit(result, e.at), e.machine, e.text) for e in history.events]
-    listed = table(("date", "commit", "machine", "what changed"), events, text=(0, 1, 2, 3)) if events else "<p>None changed.</p>"
+    listed = (
+        table(("date", "commit", "machine", "what changed"), events, text=(0, 1, 2, 3))
+        if events
+        else "<p>None changed.</p>"
+    )
     rules = result.rules
     said = (
-        f"<p class=note>Rules: a series without a change is given one with probability {rules.alarm_rate:g}; of all that "
-        f"is told at most {rules.false_rate:.0%} is expected to be chance; noisy series are told from {rules.least:.1%} on. "
+        f"<p class=note>Rules: a series without a change is given one with probability {rules.alarm_rate:g}; of all "
+        f"that is told at most {rules.false_rate:.0%} is expected to be chance; noisy series are told from "
+        f"{rules.least:.1%} on. "
         f"docs/regress.md has the method. Spread of a series at present, in the middle: {_spread(result)}.</p>"
     )
     return Section("machines", "Machines and libraries", f"<p>{escape(', '.join(machines))}</p>{listed}{said}")

@@ -1,4 +1,4 @@
-"""The team's page for those who only get mail: one picture of what changed, the stages over time, and the product of gains."""
+"""The team's page for those who only get mail: what changed, the stages over time, and the product of gains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def write_trend_png(result: Regressed, path: str | Path, since: str | None = Non
     at = [book.since, *(e.group.at for e in book.entries), len(result.history.commits) - 1]
     product = [1.0, *(e.product for e in book.entries)]
     gained.step(at, [*product, product[-1]], where="post", color=COLOURS[0])
-    gained.set(title=f"whole suite: {book.product:.3f} of its time at the start", xlabel="commit", ylabel="product of all gains and losses")
+    gained.set(
+        title=f"whole suite: {book.product:.3f} of its time at the start",
+        xlabel="commit",
+        ylabel="product of all gains and losses",
+    )
     gained.axhline(1.0, color="#999999", lw=0.8)
     _lines(exponents, result, EXPONENT, "exponents")
     name = result.history.project or Path(result.history.source).resolve().name
@@ -78,7 +82,8 @@ def _lines(axes: object, result: Regressed, kind: str, title: str) -> None:
         known = np.isfinite(stack)
         with np.errstate(invalid="ignore"):
             mean = np.where(known, stack, 0).sum(axis=0) / known.sum(axis=0)
-        axes.plot(np.arange(n), mean if kind == EXPONENT else np.exp(mean), color=colour, lw=1.6, label=name[-40:])  # type: ignore[attr-defined]
+        drawn = mean if kind == EXPONENT else np.exp(mean)
+        axes.plot(np.arange(n), drawn, color=colour, lw=1.6, label=name[-40:])  # type: ignore[attr-defined]
     for event in history.events:
         axes.axvline(event.at - 0.5, color="#9a6700", ls=":", lw=1)  # type: ignore[attr-defined]
     axes.set(title=title, xlabel="commit")  # type: ignore[attr-defined]
