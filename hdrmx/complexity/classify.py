@@ -21,6 +21,7 @@ _SURE = 1e-4  # of an excess that is none
 _EXCESS_EXACT, _EXCESS_NOISY = 0.05, 0.25  # least share of what is above the declared class, at the largest size
 _KNOWN = 100  # degrees of freedom of noise that is known, as that of rounding
 _RISE = 2.0  # rise of the cost of an allowed unit that a timing must show; caches and branches alone give up to 1.5
+_FAR_RISE, _FAR_STEEPER = 4.0, 0.4  # the same, and the exponent, beyond what any disturbance has given
 _STEEPER = 0.2  # exponent above the declared one that a timing must show; caches alone give about 0.15
 
 
@@ -188,6 +189,10 @@ def verdict(fitted: Fitted, declared: Growth) -> str:
 def _is_excess(fitted: Fitted, allowed: Growth) -> bool:
     """Terms above the allowed ones are needed, make up a part of the cost, and it is steeper for them."""
     series = fitted.series
+    if not series.exact and fitted.plausible and min(fitted.plausible) > allowed:  # noisy, but far
+        low = fitted.exponent.low > allowed.power + _FAR_STEEPER
+        if low and _rise(series, allowed) >= _FAR_RISE:
+            return True
     if _allowed_misfit(series, allowed) <= fitted.limit(1.0 - _SURE):
         return False
     faster = [g for g in CANDIDATES if g > allowed]
