@@ -9,9 +9,10 @@ RESULTS is a results folder of asv with a long history; --tcpd the Turing Change
 Unchanged series: the longest stretch of each real series in which asv's detector, left at its default, sees no step,
 drawn anew in blocks of 10 commits on the average (stationary bootstrap). Many of those stretches still flip or wander,
 which a block of 10 turns into true, if short, levels; so they are shown twice: those that stay level (the running
-median of 7 commits spans less than 3 spreads of differences), and all. Planted steps: twice the standard deviation of such a
-series, 20 commits from its end. Annotated series: F1 as its authors define it, margin 5, index 0 counted as a change point, the
-mean over annotators for recall and their union for precision.
+median of 7 commits spans less than 3 spreads of differences), and all.
+Planted steps: twice the standard deviation of such a series, 20 commits from its end. Annotated series: F1 as its
+authors define it, margin 5, index 0 counted as a change point, the mean over annotators for recall and their union
+for precision.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ WINDOW, LEVEL = 20, 0.001
 
 
 def ours(y: np.ndarray) -> list[int]:
-    return [step.at for step in find_steps(y).steps]
+    return [step.at for step in find_steps(y).steps if not step.provisional]
 
 
 def asv_steps(y: np.ndarray) -> list[int]:
@@ -145,7 +146,7 @@ def false_alarms(stretches: list[np.ndarray], detectors: dict[str, Detector], fe
             if detect is ours:
                 found = find_steps(y)
                 p.append(found.p)
-                alarms += bool(found.steps)
+                alarms += any(not step.provisional for step in found.steps)
             else:
                 alarms += bool(detect(y))
         each = (time.perf_counter() - begun) / n

@@ -43,7 +43,8 @@ class Group:
     what : the stage or module that changed, or "many benchmarks at once"
     cause : why, as far as the other series of the same commit tell; plain text
     findings : those that stand first, changed results before others, then the largest first
-    worse, alarm : for the worse; that, standing, and new enough
+    worse, alarm : for the worse; that, standing, new enough, and settled
+    provisional : for the worse and standing, but too new to be told from a spike without a fresh run
     rank : for ordering, larger is first
     confirmed : None: not asked; else whether a fresh run showed it again; `confirmation`: what was said
     """
@@ -58,6 +59,7 @@ class Group:
     rank: float
     confirmed: bool | None = None
     confirmation: str = ""
+    provisional: bool = False
 
 
 def grouped(history: History, findings: Sequence[Finding], since: int = 0) -> tuple[Group, ...]:
@@ -134,7 +136,10 @@ def _group(history: History, at: int, what: str, cause: str, findings: list[Find
     rank = max(size_of(f) for f in counting) * math.log2(1 + len(counting))
     if any(history.series[f.series].kind == ANSWER for f in findings):
         rank += 100  # a changed result comes before any time
-    return Group(at, before, what, cause, tuple(findings), worse, worse and stands and at >= since, rank)
+    new = worse and stands and at >= since
+    provisional = new and all(f.provisional for f in findings if f.undone is None)
+    alarm = new and not provisional
+    return Group(at, before, what, cause, tuple(findings), worse, alarm, rank, provisional=provisional)
 
 
 def _family(series: Series) -> str:

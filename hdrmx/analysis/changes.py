@@ -7,7 +7,6 @@ penalised fit has its penalty from the series' own noise (`changes_noise`); and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from hdrmx.analysis.changes_segments import (
 )
 
 ALARM_RATE = 0.001  # a series without a step is given one as often as this, before all series are looked at together
+SETTLED = 3  # points of a noisy last level; with fewer it may be a spike, and only a fresh run can tell
 FEWEST = 8  # values below which a noisy series says nothing
 
 
@@ -40,6 +40,7 @@ class Step:
     ratio : new / old; NaN where that has no meaning (levels of different sign, or 0)
     p : probability that noise alone does as much anywhere in the series; 0 for exact series
     points : of the new level
+    provisional : of a noisy series whose new level has fewer than SETTLED points, and no more to come
     """
 
     at: int
@@ -50,6 +51,7 @@ class Step:
     ratio: float
     p: float
     points: int
+    provisional: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Found:
     starts : first points of the segments, 0 first, of the finite values' own numbering mapped back to the series
     level : (n,) median of each point's segment; NaN where there is no value
     spread : of one point about its level: of the logarithm where `relative`, else in the series' unit
-    p : smallest probability of its steps; 1 without any
+    p : smallest probability of its steps that aren't provisional; 1 without any
     """
 
     kind: str
@@ -105,6 +107,7 @@ def find_steps(values: npt.ArrayLike, *, alarm_rate: float = ALARM_RATE, seed: i
     cut = clipped(x, spread)
     noise, _ = fitted_noise(cut, spread, seed=seed)
     starts, p = significant(cut, noise, alarm_rate)
+    starts = _newest(x, starts)
     return _found("noisy", y, known, starts, p, relative, noise.spread, noise, cut)
 
 
@@ -118,6 +121,15 @@ def significant(x: Floats, noise: Noise, alarm_rate: float) -> tuple[Ints, Float
             return starts, p
         starts = np.delete(starts, worst + 1)
     return starts, np.zeros(0)
+
+
+def _newest(x: Floats, starts: Ints) -> Ints:
+    """A last level of few points may have lost its first ones to the clipping of spikes: they are given back."""
+    if len(starts) > 1 and len(x) - starts[-1] < SETTLED:
+        old, new = np.median(x[starts[-2] : starts[-1]]), np.median(x[starts[-1] :])
+        while starts[-1] - 1 > starts[-2] and abs(x[starts[-1] - 1] - new) < abs(x[starts[-1] - 1] - old) / 2:
+            starts[-1] -= 1
+    return starts
 
 
 def is_exact(y: Floats) -> bool:
@@ -158,8 +170,11 @@ def _found(
         ratio = new / old if old * new > 0 else float("nan")
         at = int(known[start])
         points = int(ends[i + 1] - start)
-        steps.append(Step(at, int(known[low]), int(known[high]), old, new, ratio, float(p[i]), points))
-    return Found(kind, tuple(steps), level, spread, relative, min((s.p for s in steps), default=1.0), noise)
+        provisional = noise is not None and i == len(starts) - 2 and points < SETTLED
+        place = (at, min(int(known[low]), at), max(int(known[high]), at))
+        steps.append(Step(*place, old, new, ratio, float(p[i]), points, provisional))
+    smallest = min((s.p for s in steps if not s.provisional), default=1.0)
+    return Found(kind, tuple(steps), level, spread, relative, smallest, noise)
 
 
 def passed(p: npt.ArrayLike, rate: float) -> npt.NDArray[np.bool_]:
@@ -199,8 +214,3 @@ def drift(values: npt.ArrayLike, found: Found, base: slice, now: int = 10) -> tu
     # the median of few points spreads pi/2 as much as their mean
     width = np.sqrt(np.pi / 2 * found.noise.long_run * (1 / len(old) + 1 / len(tail)))
     return float(np.exp(shift)), float(2 * stats.t.sf(abs(shift) / width, found.noise.free))
-
-
-def as_dict(step: Step) -> dict[str, Any]:
-    """For JSON."""
-    return {name: getattr(step, name) for name in Step.__dataclass_fields__}

@@ -52,6 +52,7 @@ class Finding:
     old, new, ratio : levels, new / old (NaN where it has no meaning)
     undone : number of the commit from which on the old level is reached again; None: it stands
     worse : in the direction that nobody wants; any change of a scientific result is
+    provisional : too new to tell from a spike; no alarm unless a fresh run shows it again
     """
 
     series: int
@@ -67,6 +68,7 @@ class Finding:
     points: int
     worse: bool
     undone: int | None = None
+    provisional: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ def _steps(i: int, series: Series, rows: np.ndarray, found: Found, rules: Rules)
                 step.points,
                 bool(worse),
                 undone,
+                step.provisional,
             )
         )
     return out

@@ -116,12 +116,13 @@ def command(
 
 
 def confirmed(result: Regressed, command_line: str) -> Regressed:
-    """Each alarm looked at again by a command; what it doesn't see again raises none.
+    """Each alarm, and what is too new for one, looked at again by a command; only what it sees again raises one.
 
     The command's exit code tells: 1 the change was seen again, 0 it was not, anything else that it could not measure;
     then the alarm stays and says so.
     """
-    groups = [_confirmed(result, group, command_line) if group.alarm else group for group in result.groups]
+    asked = [group.alarm or group.provisional for group in result.groups]
+    groups = [_confirmed(result, g, command_line) if ask else g for g, ask in zip(result.groups, asked)]
     groups.sort(key=lambda g: (not g.alarm, -g.rank, g.at, g.what))
     return replace(result, groups=tuple(groups))
 
@@ -146,9 +147,9 @@ def _confirmed(result: Regressed, group: Group, command_line: str) -> Group:
     except (OSError, subprocess.TimeoutExpired) as error:
         return replace(group, confirmation=f"the command could not be run ({error})")
     if done.returncode == EXIT_GOOD:
-        return replace(group, confirmed=False, alarm=False)
+        return replace(group, confirmed=False, alarm=False, provisional=False)
     if done.returncode == EXIT_FINDING:
-        return replace(group, confirmed=True)
+        return replace(group, confirmed=True, alarm=True, provisional=False)
     last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or ["it said nothing"]
     what = "could not measure" if done.returncode == EXIT_NOT_MEASURED else f"ended with {done.returncode}"
     return replace(group, confirmation=f"the command {what}: {last[0][:200]}")

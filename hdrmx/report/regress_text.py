@@ -161,9 +161,10 @@ def sections(result: Regressed) -> list[tuple[str, list[Group]]]:
     groups = result.groups
     return [
         ("Worse, and standing", [g for g in groups if g.alarm]),
+        ("Perhaps worse, too new to tell from a spike: confirm", [g for g in groups if g.provisional]),
         (
             "Worse, but older than asked for, undone since, or not seen again",
-            [g for g in groups if g.worse and not g.alarm],
+            [g for g in groups if g.worse and not g.alarm and not g.provisional],
         ),
         ("Better", [g for g in groups if not g.worse]),
     ]
@@ -226,6 +227,7 @@ def document(result: Regressed) -> dict[str, Any]:
                 "subject": history.commits[g.at].subject,
                 "worse": g.worse,
                 "alarm": g.alarm,
+                "provisional": g.provisional,
                 "confirmed": g.confirmed,
                 "confirmation": g.confirmation,
                 "findings": [_finding(history, f) for f in g.findings],
