@@ -120,7 +120,7 @@ def refine_joint(
     models = _Models(tuple(symmetrised(c) for c in crystals), tuple(geometries), shared_geometry(geometries), free)
     for obs, geometry in zip(observations, geometries, strict=True):
         check(obs, crystals, geometry)
-    steps, evaluations, before = 0, 0, None
+    steps, evaluations, before, is_turning = 0, 0, None, None
     for _ in range(1 if reject == "none" else ROUNDS):
         sweeps = [
             _sweep(obs, models.crystals, geometry, free, reject, tukey_iqr, per_degree, probability)
@@ -134,10 +134,14 @@ def refine_joint(
             raise InputError(
                 "refinement", f"{n_used} of {len(used)} indexed spots can be used", "index more spots first"
             )
-        start, notes = _hold(sweeps, dataclasses.replace(models, free=free, is_turning=True), n_used)
-        best, more_steps, more = _minimise(sweeps, start, max_steps)
-        chosen, models = sweeps, best.models
-        steps, evaluations = steps + more_steps, evaluations + more
+        tried = []
+        for turning in (False, True) if is_turning is None else (is_turning,):
+            start, notes = _hold(sweeps, dataclasses.replace(models, free=free, is_turning=turning), n_used)
+            best, more_steps, more = _minimise(sweeps, start, max_steps)
+            tried.append((best, start, notes))
+            steps, evaluations = steps + more_steps, evaluations + more
+        best, start, notes = tried[-1] if len(tried) < 2 or _is_better(tried[0][0], tried[1][0], n_used) else tried[0]
+        is_turning, chosen, models = start.is_turning, sweeps, best.models
     sweeps = chosen
     fits = []
     for sweep, model in zip(sweeps, best.models.parametrisations()):
@@ -149,6 +153,13 @@ def refine_joint(
     return JointFit(
         best.models.crystals, tuple(fits), found, start.group, best.models.n_parameters, steps, evaluations, notes
     )
+
+
+def _is_better(held: _State, turned: _State, n_used: int) -> bool:
+    """Whether turned goniometers are worth their parameters (Schwarz's criterion): where they are not needed they leave
+    a turn of all about the beam nearly free."""
+    more = turned.models.n_parameters - held.models.n_parameters
+    return more > 0 and 3 * n_used * np.log(held.objective / turned.objective) > more * np.log(3 * n_used)
 
 
 @dataclass(frozen=True)
