@@ -24,7 +24,7 @@ from hdrmx.analysis.changes_segments import (
 )
 
 ALARM_RATE = 0.001  # a series without a step is given one as often as this, before all series are looked at together
-SETTLED = 3  # points of a noisy last level; with fewer it may be a spike, and only a fresh run can tell
+SETTLED = 4  # points of a noisy last level; with fewer it may be a spike, and only a fresh run can tell
 FEWEST = 8  # values below which a noisy series says nothing
 
 

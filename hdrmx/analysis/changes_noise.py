@@ -18,6 +18,7 @@ from hdrmx.analysis.changes_segments import Floats, Ints, biggest_gains, levels,
 DRAWS = 200
 FIRST, FURTHER = 4.0, 4.0  # price of the first step, and by how much each one more costs more, times log n
 BURN_IN = 60
+SAFETY = 1.3  # on the gains that noise brings: memory longer than a block, and steps taken out that were none
 MOST_MEMORY = 0.95
 PATH = np.geomspace(4.0, 1500.0, 12)  # penalties tried, in units of the squared spread
 EULER = 0.5772156649015329
@@ -90,7 +91,8 @@ def fitted_noise(x: Floats, spread: float, *, seed: int = 0) -> tuple[Noise, Int
     most = biggest_gains(drawn)
     width = max(float(np.std(most, ddof=1)) * np.sqrt(6) / np.pi, 1e-12)
     free = max(n * (1 - memory) / (1 + memory) - 1 - steps, 2.0)
-    return Noise(max(own, 1e-300), memory, float(most.mean()) - EULER * width, width, free), chosen
+    middle = float(most.mean()) - EULER * width
+    return Noise(max(own, 1e-300), memory, SAFETY * middle, SAFETY * width, free), chosen
 
 
 def price(steps: int) -> float:

@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 LEAST = 3  # points of a segment, but for the last: a shorter one is a spike
 CLIP = 4.0  # spreads beyond the local median at which a value is cut off
-WINDOW = 7  # points of the local median
+WINDOW = 9  # points of the local median
 
 
 def spread_of_differences(x: Floats) -> float:

@@ -61,13 +61,13 @@ def test_a_hidden_step_is_found_where_it_is(ratio: float):
         assert step.p < 1e-4
 
 
-def test_a_large_step_is_told_after_three_commits_and_provisional_before():
+def test_a_large_step_is_told_after_four_commits_and_provisional_before():
     y = noise(40, 7)
-    y[37:] *= 1.2
-    assert [(step.at, step.provisional) for step in find_steps(y).steps] == [(37, False)]
+    y[36:] *= 1.2
+    assert [(step.at, step.provisional) for step in find_steps(y).steps] == [(36, False)]
     steps = find_steps(y[:-1]).steps
     assert [step.provisional for step in steps] == [True]
-    assert steps[0].at == 37
+    assert steps[0].at == 36
     assert find_steps(y[:-1]).p == 1.0
 
 
