@@ -160,7 +160,7 @@ def keep_up_section(result: Regressed, drawn: Sequence[int]) -> Section | None:
         cores = f"{k.cores:.1f}" if k.cores is not None else "–"
         says = "keeps up" if k.share >= 1 else f"{1 / k.share:.1f} times too slow"
         label = history.series[k.series].label
-        rates = (f"{k.measured / scale:.3g} {unit}", f"{k.needed / scale:.3g} {unit}")
+        rates = (f"{k.measured / scale:,.4g} {unit}", f"{k.needed / scale:,.4g} {unit}")
         rows.append((label, k.detector, says, f"{k.share:.1%}", *rates, cores))
     head = ("benchmark", "detector", "verdict", "share", "measured", "detector's rate", "cores that would")
     series = [i for i in drawn if history.series[i].kind == RATE and is_of_frames(history.series[i])]
@@ -220,7 +220,7 @@ def _tools(result: Regressed, drawn: Sequence[int]) -> Section:
         '<label><input type="checkbox" id="log"> logarithmic</label></div>'
         '<p class="keyline"><span>dots: measured</span><span>line: level</span>'
         "<span>band: two spreads of a point</span>"
-        '<span class="up">▲ worse or ▼ better, by colour and by hover</span>'
+        '<span class="up">▲▼ worse; hollow: better; hover tells how much</span>'
         '<span class="ev">◆ machine or libraries changed</span>'
         "<span>drag: zoom, double click or Esc: back, click or Enter: the commit</span></p>"
         f"{note}{json_script(packed(result, list(drawn)), 'trend-data')}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -155,3 +158,20 @@ def test_slow_drift_shows_against_a_fixed_baseline():
     flat = noise(200, 13)
     assert drift(flat, find_steps(flat), slice(0, 20), 20)[1] > 1e-3
     assert p < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "truth"), [("quality_control_1", 146), ("quality_control_3", 179), ("quality_control_5", None)]
+)
+def test_series_of_known_truth(shared_data: Path, name: str, truth: int | None):
+    """Of the Turing Change Point Dataset, those whose change is known, within its margin of 5."""
+    path = shared_data / "perf_history" / "tcpd" / "datasets" / name / f"{name}.json"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    values = json.loads(path.read_text())["series"][0]["raw"]
+    steps = find_steps(values).steps
+    if truth is None:
+        assert steps == ()
+    else:
+        assert len(steps) == 1
+        assert abs(steps[0].at - truth) <= 5
