@@ -12,8 +12,8 @@ from hdrmx.analysis.changes_segments import Floats
 from hdrmx.analysis.history import History
 from hdrmx.analysis.regress import Regressed, eras_of
 
-MOST_VALUES = 640_000  # in a page; series without a change are left out beyond that
-MOST_WITH_INTERVALS = 400_000
+MOST_VALUES = 330_000  # in a page; series without a change are left out beyond that
+MOST_SERIES = 1000
 MISSING = -32768  # of the 16-bit values
 STEPS = 32000
 SMALLEST = 1e-5  # relative half-width of an interval that byte 1 stands for; 40 bytes are a factor of 10
@@ -23,13 +23,13 @@ def chosen(result: Regressed) -> list[int]:
     """Series that are drawn, in the history's order: all where there is room, else those that changed first."""
     history = result.history
     sizes = [len(s.values) for s in history.series]
-    if sum(sizes) <= MOST_VALUES:
+    if sum(sizes) <= MOST_VALUES and len(sizes) <= MOST_SERIES:
         return list(range(len(sizes)))
     changed = list(dict.fromkeys(f.series for g in result.groups for f in g.findings))
     others = [i for i in range(len(sizes)) if i not in set(changed)]
     kept, room = [], MOST_VALUES
     for i in [*changed, *others]:
-        if sizes[i] <= room:
+        if sizes[i] <= room and len(kept) < MOST_SERIES:
             kept.append(i)
             room -= sizes[i]
     return sorted(kept)
@@ -38,7 +38,6 @@ def chosen(result: Regressed) -> list[int]:
 def packed(result: Regressed, drawn: list[int]) -> dict[str, Any]:
     """Everything that the page's script needs, for JSON. Keys are short: there are many of them."""
     history = result.history
-    intervals = sum(len(history.series[i].values) for i in drawn) <= MOST_WITH_INTERVALS
     by_series: dict[int, list[Any]] = {}
     for group in result.groups:
         for f in group.findings:
@@ -52,7 +51,7 @@ def packed(result: Regressed, drawn: list[int]) -> dict[str, Any]:
         "url": history.commit_url,
         "links": _links(history),
         "events": [[e.at, e.machine, e.text[:200]] for e in history.events],
-        "series": {str(i): _series(result, i, by_series.get(i, []), intervals) for i in drawn},
+        "series": {str(i): _series(result, i, by_series.get(i, [])) for i in drawn},
     }
 
 
@@ -61,7 +60,7 @@ def _links(history: History) -> dict[str, dict[str, str]]:
     return {str(number[name]): links for name, links in history.links.items() if name in number}
 
 
-def _series(result: Regressed, i: int, marks: list[Any], intervals: bool) -> dict[str, Any]:
+def _series(result: Regressed, i: int, marks: list[Any]) -> dict[str, Any]:
     series = result.history.series[i]
     y = series.values
     out: dict[str, Any] = {"n": series.label, "u": series.unit, "m": series.machine, "k": series.kind}
@@ -78,7 +77,7 @@ def _series(result: Regressed, i: int, marks: list[Any], intervals: bool) -> dic
         out["a"] = _base64(np.diff(series.at, prepend=0).astype("<u2"))
     else:
         out["f"] = places[0]
-    if intervals and np.isfinite(series.high - series.low).any():
+    if np.isfinite(series.high - series.low).any():
         out["w"] = _base64(widths(y, series.low, series.high))
     out["s"] = _levels(result, i)
     if marks:

@@ -209,7 +209,11 @@ def _what(result: Regressed, group: Group) -> str:
 
 def _tools(result: Regressed, drawn: Sequence[int]) -> Section:
     left = len(result.history.series) - len(drawn)
-    note = f"<p class=note>{left:,} series without a change are left out, to keep the page small.</p>" if left else ""
+    note = (
+        f"<p class=note>{left:,} series are left out, those without a change first, to keep the page small.</p>"
+        if left
+        else ""
+    )
     options = "".join(
         f"<option value={n}>newest {n}</option>" for n in (50, 200, 500) if n < len(result.history.commits)
     )
