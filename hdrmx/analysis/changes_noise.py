@@ -16,7 +16,7 @@ from scipy import signal, stats
 from hdrmx.analysis.changes_segments import Floats, Ints, biggest_gains, levels, segmentations
 
 DRAWS = 200
-FIRST, FURTHER = 4.0, 4.0  # price of the first step, and by how much each one more costs more, times log n
+FIRST, FURTHER = 4.0, 8.0  # price of the first step, and of each one more, times log n
 BURN_IN = 60
 SAFETY = 1.3  # on the gains that noise brings: memory longer than a block, and steps taken out that were none
 MOST_MEMORY = 0.95
@@ -97,7 +97,7 @@ def fitted_noise(x: Floats, spread: float, *, seed: int = 0) -> tuple[Noise, Int
 
 def price(steps: int) -> float:
     """Of so many steps: few are likely; a series that needs many to be quiet is one that wanders or flips."""
-    return FIRST * steps + FURTHER * steps * (steps - 1) / 2
+    return FIRST * min(steps, 1) + FURTHER * max(steps - 1, 0)
 
 
 def whitened(x: Floats, starts: Ints) -> tuple[Floats, float]:

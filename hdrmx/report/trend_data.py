@@ -27,7 +27,8 @@ def chosen(result: Regressed) -> list[int]:
         return list(range(len(sizes)))
     changed = list(dict.fromkeys(f.series for g in result.groups for f in g.findings))
     others = [i for i in range(len(sizes)) if i not in set(changed)]
-    kept, room = [], MOST_VALUES
+    room = MOST_VALUES
+    kept: list[int] = []
     for i in [*changed, *others]:
         if sizes[i] <= room and len(kept) < MOST_SERIES:
             kept.append(i)
