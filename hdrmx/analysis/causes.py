@@ -74,7 +74,14 @@ def grouped(history: History, findings: Sequence[Finding], since: int = 0) -> tu
             by_family.setdefault((_family(history.series[f.series]), f.worse), []).append(f)
     for (what, _), drifting in by_family.items():
         groups.append(
-            _group(history, drifting[0].at, what, "a slow drift from the baseline, no single commit", drifting, since)
+            _group(
+                history,
+                drifting[0].at,
+                what,
+                "far from the baseline and no step explains it: a slow drift, or steps too close to be told apart",
+                drifting,
+                since,
+            )
         )
     return tuple(sorted(groups, key=lambda g: (not g.alarm, -g.rank, g.at, g.what)))
 
