@@ -280,7 +280,7 @@ class _Run:
                 sigma_b_deg=float(np.degrees(profile.sigma_b_rad)), sigma_m_deg=float(np.degrees(profile.sigma_m_rad))
             )
             done.append(replace(sweep, table=integrated.table, predicted=predicted, integrated=integrated))
-        span.answer(integrated=sum(_n_integrated(sweep.table) for sweep in done), **_decodes(done))
+        span.answer(integrated=sum(n_integrated(sweep.table) for sweep in done), **_decodes(done))
         return replace(results, sweeps=tuple(done))
 
     def symmetry(self, results: Results, span: Span) -> Results:
@@ -356,7 +356,8 @@ def _decodes(sweeps: Sequence[SweepResults]) -> dict[str, float]:
     return {} if value is None else {"decodes_per_frame": value}
 
 
-def _n_integrated(table: pd.DataFrame) -> int:
+def n_integrated(table: pd.DataFrame) -> int:
+    """Reflections of `tables.INTEGRATED` with an intensity of either kind."""
     return int((table["sum_value"].notna() | table["prf_value"].notna()).sum())
 
 

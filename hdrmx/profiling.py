@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from hdrmx.errors import HdrmxError
 from hdrmx.frames import FrameSource
@@ -23,6 +20,7 @@ from hdrmx.measure.machine import machine, software
 from hdrmx.measure.process import ProcessMeter
 from hdrmx.measure.recorder import Recorder, plain
 from hdrmx.measure.sampling import Sampler
+from hdrmx.measure.stopping import terminate_as_interrupt
 from hdrmx.measure.surroundings import doubts_between, surroundings
 from hdrmx.params import Params
 from hdrmx.record import COMPILE, SETUP, DataSet, Doubt, Record, Surroundings
@@ -139,7 +137,7 @@ class _Run:
                 from hdrmx.integration.warm import warm_up as warm_up_integration
 
                 warm_up_integration(source.dtype)
-        with _terminate_as_interrupt(), progress([source]) as watched:
+        with terminate_as_interrupt(), progress([source]) as watched:
             try:
                 process(
                     watched,
@@ -208,20 +206,3 @@ def _with_page(folder: Path, record: Record) -> Record:
     if failure:
         return replace(record, doubts=(*record.doubts, Doubt(kind="page_failed", numbers={"reason": failure})))
     return replace(record, files={**record.files, "page": FILE_NAME})
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, which batch systems send at the time limit, end a run as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    usual = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, usual)

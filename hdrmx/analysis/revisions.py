@@ -14,14 +14,13 @@ from pathlib import Path
 
 from hdrmx.errors import InputError, NotMeasured
 from hdrmx.io.records import read_record
+from hdrmx.measure.conditions import PINNED
 from hdrmx.record import Record
-
-PINNED = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def commit_of(repository: Path, revision: str) -> str:
     """The full name of a commit. Raises InputError where there is no such revision."""
-    done = _git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    done = git(repository, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     if done.returncode:
         raise InputError(revision, f"is no revision of {repository}, nor a record", "give a commit, or a folder")
     return done.stdout.strip()
@@ -32,14 +31,14 @@ def tree_of(repository: Path, commit: str) -> Iterator[Path]:
     """The files of a commit in a folder of their own, which goes when it is no longer needed."""
     folder = Path(tempfile.mkdtemp(prefix="hdrmx-rev-"))
     tree = folder / commit[:12]
-    done = _git(repository, "worktree", "add", "--detach", str(tree), commit)
+    done = git(repository, "worktree", "add", "--detach", str(tree), commit)
     if done.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         raise NotMeasured(f"{commit[:12]} can't be checked out: {done.stderr.strip()}")
     try:
         yield tree
     finally:
-        _git(repository, "worktree", "remove", "--force", str(tree))
+        git(repository, "worktree", "remove", "--force", str(tree))
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -81,5 +80,6 @@ def in_turn(
     return [[replace(side[0], counted=counts), *side[1:]] for side, counts in zip(found, counted)]
 
 
-def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git on a checkout, whatever comes of it."""
     return subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False)

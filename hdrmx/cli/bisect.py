@@ -264,7 +264,9 @@ def _lines(told: dict[str, Any]) -> list[str]:
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=False)
+    from hdrmx.analysis.revisions import git
+
+    done = git(repository, *arguments)
     if done.returncode:
         raise NotMeasured(f"git {arguments[0]}: {done.stderr.strip()}")
     return done.stdout

@@ -285,7 +285,10 @@ def summary(
 
 
 def _told_of(sweep: SweepResults) -> dict[str, Any]:
-    from hdrmx.pipeline import decodes_per_frame  # not at the top: the command line writes no result without it
+    from hdrmx.pipeline import (  # not at the top: the command line writes no result without it
+        decodes_per_frame,
+        n_integrated,
+    )
 
     told: dict[str, Any] = {}
     found, indexed, refined, integrated = sweep.found, sweep.indexed, sweep.refined, sweep.integrated
@@ -327,7 +330,7 @@ def _told_of(sweep: SweepResults) -> dict[str, Any]:
     if integrated is not None:
         profile, table = integrated.profile, integrated.table
         told["integrate"] = {
-            "integrated": int((table["sum_value"].notna() | table["prf_value"].notna()).sum()),
+            "integrated": n_integrated(table),
             "d_min": float(table["d"].min()),
             "sigma_b_deg": float(np.degrees(profile.sigma_b_rad)),
             "sigma_m_deg": float(np.degrees(profile.sigma_m_rad)),

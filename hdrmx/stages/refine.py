@@ -88,13 +88,7 @@ def refine(
     if not crystals:
         raise InputError("refinement", "there is no crystal", "index the spots first")
     obs = observations(indexed)
-    common: dict[str, Any] = {
-        "max_steps": params.max_steps,
-        "reject": params.outliers,
-        "tukey_iqr": params.tukey_iqr,
-        "per_degree": params.per_degree,
-        "probability": params.outlier_probability,
-    }
+    common = fit_settings(params)
     static = refine_static(obs, crystals, geometry, free=free_parameters(params), **common)
     fits = [static]
     if params.slips and (slips := find_slips(obs, static)):
@@ -118,6 +112,17 @@ def refine(
             notes += (f"the crystal was not let vary along the scan: only {static.n_used} spots can be used",)
     of_static = uncertainties(static.model, static.best, static.n_used)
     return refined_model(indexed, obs, of_static, last, fits, notes + slip_notes(last))
+
+
+def fit_settings(params: Refine) -> dict[str, Any]:
+    """What every fit of a run is made with, as the fits' keywords."""
+    return {
+        "max_steps": params.max_steps,
+        "reject": params.outliers,
+        "tukey_iqr": params.tukey_iqr,
+        "per_degree": params.per_degree,
+        "probability": params.outlier_probability,
+    }
 
 
 def free_parameters(params: Refine) -> Free:

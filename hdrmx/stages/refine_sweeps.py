@@ -14,7 +14,15 @@ from hdrmx.params import Refine
 from hdrmx.refinement.fit import Fit
 from hdrmx.refinement.joint import refine_joint
 from hdrmx.refinement.observations import Observations, observations
-from hdrmx.stages.refine import DEFAULT, RefinedModel, along_scan, choose_intervals, free_parameters, refined_model
+from hdrmx.stages.refine import (
+    DEFAULT,
+    RefinedModel,
+    along_scan,
+    choose_intervals,
+    fit_settings,
+    free_parameters,
+    refined_model,
+)
 
 
 def refine_sweeps(
@@ -45,13 +53,7 @@ def refine_sweeps(
         raise InputError("refinement", "there is no sweep", "give the spots of one at least")
     if not crystals:
         raise InputError("refinement", "there is no crystal", "index the spots first")
-    common: dict[str, Any] = {
-        "max_steps": params.max_steps,
-        "reject": params.outliers,
-        "tukey_iqr": params.tukey_iqr,
-        "per_degree": params.per_degree,
-        "probability": params.outlier_probability,
-    }
+    common = fit_settings(params)
     obs = [observations(table) for table, _ in sweeps]
     geometries = [geometry for _, geometry in sweeps]
     joint = refine_joint(obs, crystals, geometries, free=free_parameters(params), **common)

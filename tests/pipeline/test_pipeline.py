@@ -37,11 +37,9 @@ def process(*argv: str) -> int:
     return cli.run(cli.group, "hdrmx", ["process", *argv])
 
 
-@pytest.fixture(scope="module")
-def processed(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("processed")
-    assert process(str(small_set), "-o", str(folder), "-j", "1") == 0
-    return folder
+@pytest.fixture
+def processed(small_run: Path) -> Path:
+    return small_run
 
 
 def test_every_stage_leaves_models_and_table(processed: Path) -> None:

@@ -24,11 +24,9 @@ def process(*argv: str) -> int:
     return cli.run(cli.group, "hdrmx", ["process", *argv])
 
 
-@pytest.fixture(scope="module")
-def whole(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    assert process(str(small_set), "-o", str(folder), "-j", "1") == 0
-    return folder
+@pytest.fixture
+def whole(small_run: Path) -> Path:
+    return small_run
 
 
 def summary(folder: Path) -> dict:
